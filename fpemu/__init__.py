@@ -1,0 +1,106 @@
+"""fpemu: low-precision arithmetic, visible and exactly reproducible.
+
+``import fpemu as fp`` loads neither Numba nor anything optional; the modules behind arrays,
+models and training are loaded when one of their names is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from fpemu.errors import (
+    ArgumentError as ArgumentError,
+)
+from fpemu.errors import (
+    FpemuError as FpemuError,
+)
+from fpemu.errors import (
+    MissingExtraError as MissingExtraError,
+)
+from fpemu.errors import (
+    UnsupportedError as UnsupportedError,
+)
+from fpemu.formats import (
+    BF16,
+    E2M1,
+    E2M3,
+    E3M2,
+    E3M4,
+    E4M3,
+    E4M3_IEEE,
+    E4M3B11FNUZ,
+    E4M3FNUZ,
+    E5M2,
+    E5M2FNUZ,
+    FP16,
+    FP32,
+    FP64,
+    TF32,
+    Format,
+    as_format,
+    finfo,
+)
+
+if TYPE_CHECKING:
+    from fpemu import autograd as autograd
+    from fpemu import data as data
+    from fpemu import diagnose as diagnose
+    from fpemu import nn as nn
+    from fpemu import optim as optim
+    from fpemu.arrays import Array as Array
+    from fpemu.arrays import array as array
+    from fpemu.arrays import asarray as asarray
+    from fpemu.autograd.tensor import Tensor as Tensor
+    from fpemu.autograd.tensor import no_grad as no_grad
+    from fpemu.convert import decode as decode
+    from fpemu.convert import encode as encode
+    from fpemu.convert import quantize as quantize
+    from fpemu.display import show as show
+    from fpemu.events import trace as trace
+    from fpemu.linalg import dot as dot
+    from fpemu.linalg import matmul as matmul
+    from fpemu.linalg import sum as sum
+    from fpemu.policy import Policy as Policy
+    from fpemu.policy import policies as policies
+    from fpemu.random import manual_seed as manual_seed
+    from fpemu.training import History as History
+    from fpemu.training import train as train
+
+__version__ = "0.1.0"
+
+# Name -> the module that defines it; None for a module that is itself the name.
+_LAZY = {
+    **dict.fromkeys(("autograd", "data", "diagnose", "nn", "optim")),
+    **dict.fromkeys(("Array", "array", "asarray"), "arrays"),
+    **dict.fromkeys(("Tensor", "no_grad"), "autograd.tensor"),
+    **dict.fromkeys(("quantize", "encode", "decode"), "convert"),
+    "show": "display",
+    "trace": "events",
+    **dict.fromkeys(("sum", "dot", "matmul"), "linalg"),
+    **dict.fromkeys(("Policy", "policies"), "policy"),
+    "manual_seed": "random",
+    **dict.fromkeys(("train", "History"), "training"),
+}
+
+__all__ = [
+    *("BF16", "E2M1", "E2M3", "E3M2", "E3M4", "E4M3", "E4M3B11FNUZ", "E4M3FNUZ", "E4M3_IEEE"),
+    *("E5M2", "E5M2FNUZ", "FP16", "FP32", "FP64", "TF32"),
+    *("ArgumentError", "FpemuError", "MissingExtraError", "UnsupportedError"),
+    *("Format", "as_format", "finfo"),
+    *_LAZY,
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fpemu' has no attribute {name!r}")
+    where = _LAZY[name]
+    module = importlib.import_module(f"fpemu.{where or name}")
+    value = getattr(module, name) if where else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

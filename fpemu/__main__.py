@@ -1,0 +1,7 @@
+"""``python -m fpemu`` is the command ``fpemu``."""
+
+import sys
+
+from fpemu.cli.main import main
+
+sys.exit(main())

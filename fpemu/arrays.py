@@ -1,0 +1,234 @@
+"""`Array`: values of one format, held exactly; one rounding per operation.
+
+An Array is immutable. Python numbers that meet it are first rounded to its format. Arrays of
+different formats do not mix; cast one. NumPy functions that fpemu cannot do right are refused,
+so that no value leaves the format unseen; `numpy.asarray(x)` is the way out.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fpemu import elementwise
+from fpemu.convert import carrier_dtype, encode, quantize
+from fpemu.errors import ArgumentError, UnsupportedError
+from fpemu.formats import FP64, Format, as_format, format_of_dtype
+
+_UFUNCS = {
+    np.add: "add",
+    np.subtract: "subtract",
+    np.multiply: "multiply",
+    np.divide: "divide",
+    np.sqrt: "sqrt",
+    np.exp: "exp",
+    np.log: "log",
+}
+_COMPARISONS = (
+    *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
+    *(np.isfinite, np.isinf, np.isnan, np.signbit),
+)
+
+
+class Array(np.lib.mixins.NDArrayOperatorsMixin):
+    """Values of one format. Made by `array` and `asarray`; `format` says which.
+
+    ``+ - * /`` and `numpy.sqrt` are correctly rounded; `numpy.exp` and `numpy.log` are within
+    one float64 ulp and then rounded once. ``@`` and `sum` round every product and partial sum.
+    Comparisons are exact and give boolean ndarrays.
+
+    >>> x = array([1.0, 0.1], "fp16")
+    >>> x
+    fp.array([1.0, 0.0999755859375], fp.FP16)
+    >>> x + 0.0001
+    fp.array([1.0, 0.10009765625], fp.FP16)
+    """
+
+    __slots__ = ("_values", "format")
+    _values: np.ndarray
+    format: Format
+    __array_priority__ = 1000
+
+    def __init__(self, values: np.ndarray, f: Format) -> None:
+        """For internal use: `values` must be values of `f` in its carrier dtype."""
+        view = np.asarray(values).view()  # NumPy turns 0-d results into scalars
+        view.flags.writeable = False
+        object.__setattr__(self, "_values", view)
+        object.__setattr__(self, "format", f)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an fpemu Array is immutable: cannot set {name!r}; make a new one")
+
+    # -- looking at it --------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, as NumPy's."""
+        return self._values.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self._values.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._values.size
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The bit patterns as right-aligned unsigned integers, in the array's shape."""
+        return encode(self._values, self.format)
+
+    def to_numpy(self) -> np.ndarray:
+        """A copy of the values as float32 (float64 where float32 would not hold them)."""
+        return self._values.copy()
+
+    def tolist(self) -> object:
+        """The values as nested lists of Python floats, exactly."""
+        return self._values.astype(np.float64).tolist()
+
+    def item(self) -> float:
+        """The one value of an array with one element, as a Python float."""
+        return float(self._values.item())
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        if dtype is None or np.dtype(dtype) == self._values.dtype:  # type: ignore[call-overload]
+            return self._values.copy() if copy else self._values
+        if copy is False:
+            raise ValueError(f"a {self.format.name} Array cannot become {dtype} without a copy")
+        return self._values.astype(dtype)  # type: ignore[call-overload]
+
+    def __float__(self) -> float:
+        return self.item()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Array]:
+        return (Array(v, self.format) for v in np.atleast_1d(self._values)[..., None][..., 0])
+
+    def __repr__(self) -> str:
+        if self.size > 1000:
+            body = f"<{'x'.join(map(str, self.shape))} values>"
+        else:
+            body = str(self.tolist())
+        return f"fp.array({body}, {self.format!r})"
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    # -- the same values, arranged otherwise ----------------------------------------------
+
+    @property
+    def T(self) -> Array:
+        """Transposed."""
+        return Array(self._values.T, self.format)
+
+    def reshape(self, *shape: Any) -> Array:
+        """The same values in another shape, as `numpy.reshape`."""
+        return Array(self._values.reshape(*shape), self.format)
+
+    def __getitem__(self, index: Any) -> Array:
+        return Array(np.asarray(self._values[index]), self.format)
+
+    # -- arithmetic -----------------------------------------------------------------------
+
+    def astype(self, f: object, **settings) -> Array:
+        """The values rounded once to the format `f`; settings as `quantize`."""
+        return array(self, f, **settings)
+
+    def sum(self, axis: int | None = None, **options) -> Array:
+        """`fp.sum` of this array."""
+        from fpemu import linalg
+
+        return linalg.sum(self, axis, **options)
+
+    def __neg__(self) -> Array:
+        negated = -self._values
+        return Array(negated if self.format.has_negative_zero else negated + 0.0, self.format)
+
+    def __abs__(self) -> Array:
+        return Array(np.abs(self._values), self.format)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object):
+        if not all(isinstance(v, (Array, np.ndarray, numbers.Real, list)) for v in inputs):
+            return NotImplemented
+        if method != "__call__" or any(v is not None for v in options.values()):
+            raise UnsupportedError(
+                f"numpy.{ufunc.__name__}.{method} with options {sorted(options)} is not supported "
+                "on an fpemu Array; allowed: plain calls"
+            )
+        if ufunc is np.matmul:
+            from fpemu import linalg
+
+            return linalg.matmul(*inputs)
+        if ufunc is np.negative or ufunc is np.absolute:
+            (x,) = inputs
+            return -x if ufunc is np.negative else abs(x)  # type: ignore[operator, arg-type]
+        if ufunc not in _UFUNCS and ufunc not in _COMPARISONS:
+            raise UnsupportedError(
+                f"numpy.{ufunc.__name__} is not supported on an fpemu Array; allowed: "
+                + ", ".join(sorted(u.__name__ for u in (*_UFUNCS, *_COMPARISONS, np.matmul)))
+                + ", negative, absolute; or leave the format with numpy.asarray(x)"
+            )
+        operands = [self._operand(v, ufunc) for v in inputs]
+        if ufunc in _COMPARISONS:
+            return ufunc(*operands)
+        return Array(elementwise.apply(_UFUNCS[ufunc], *operands, f=self.format), self.format)
+
+    def _operand(self, v: object, ufunc: np.ufunc) -> np.ndarray:
+        """Another operand's values in this array's format; numbers and lists are rounded to it."""
+        if isinstance(v, (Array, np.ndarray, np.generic)):
+            v = asarray(v)
+            if v.format != self.format:
+                raise ArgumentError(
+                    f"{ufunc.__name__} of {self.format.name} and {v.format.name}: arrays of "
+                    f"different formats do not mix; cast one, for example .astype({self.format.name!r})"
+                )
+            return v._values
+        return quantize(v, self.format)
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise UnsupportedError(
+            f"numpy.{function.__name__} is not supported on an fpemu Array: it would compute "
+            "outside the format; use fp.sum, fp.dot or fp.matmul, or leave with numpy.asarray(x)"
+        )
+
+
+def array(x: object, f: object, **settings) -> Array:
+    """An `Array` of `x` rounded once to the format `f`; settings and errors as `quantize`.
+
+    >>> array([0.1, 70000], "fp16").tolist()
+    [0.0999755859375, inf]
+    """
+    f = as_format(f)
+    if isinstance(x, Array) and x.format == f and not settings:
+        return x
+    return Array(quantize(x, f, **settings), f)
+
+
+def asarray(x: object) -> Array:
+    """`x` as an Array without rounding: an Array, or a NumPy or ml_dtypes array of floats.
+
+    The dtype names the format; lists of numbers count as float64.
+    Raises `ArgumentError` for integers and other dtypes that are not a format.
+
+    >>> asarray(np.float16([0.1])).format
+    fp.FP16
+    """
+    if isinstance(x, Array):
+        return x
+    values = np.asarray(x)
+    if not isinstance(x, (np.ndarray, np.generic)) and values.dtype.kind in "biu":
+        return array(x, FP64)
+    f = format_of_dtype(values.dtype)
+    if f is None:
+        raise ArgumentError(
+            f"an array of dtype {values.dtype} has no format of its own; say which: fp.array(x, format)"
+        )
+    return Array(np.array(values, carrier_dtype(f)), f)

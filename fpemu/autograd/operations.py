@@ -1,0 +1,146 @@
+"""The table of operations: forward beside backward, each with its own places of rounding.
+
+Arrays are (batch, features). Gradients enter and leave in the "gradients" format, or in the
+site's `outputs`; a product reads them in the "gradients" format.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fpemu.arrays import Array
+from fpemu.autograd.site import Operand, Site
+from fpemu.autograd.tensor import Operation
+from fpemu.errors import ArgumentError
+
+Needed = tuple[bool, ...]
+
+
+# -- linear: y = x W^T + b, with W (out, in) ------------------------------------------------------
+
+
+def _linear(site: Site, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
+    if x.ndim != 2 or x.shape[1] != weight.shape[1]:
+        raise ArgumentError(
+            f"{site.place}: linear takes input of shape (batch, {weight.shape[1]}), got {x.shape}"
+        )
+    inputs = site.operand(x, "activations", "forward/input")
+    weights = site.operand(weight, "weights", "forward/weight")
+    y = site.products(inputs, weights.T, "forward")
+    # The bias is a weight too; it joins the sum last, as the epilogue of a matrix product does.
+    b = site.operand(bias, "weights", "forward/bias")
+    b_as_addend = site.unscaled(b, "accumulate", "forward/bias_cast")
+    y = site.apply("add", y, b_as_addend, role="accumulate", where="forward/bias_add")
+    return site.hand_on(y, "activations", "forward/output"), (inputs, weights)
+
+
+def _linear_backward(
+    site: Site, saved: tuple[Operand, Operand], gradient: Array, needed: Needed
+) -> tuple[Array | None, ...]:
+    inputs, weights = saved
+    g = site.operand(gradient, "gradients", "backward/output_grad")
+    to_input = to_weight = to_bias = None
+    if needed[0]:
+        to_input = site.products(g, weights, "input_grad")
+        to_input = site.hand_on(to_input, "gradients", "input_grad/output")
+    if needed[1]:
+        to_weight = site.products(g.T, inputs, "weight_grad")
+        to_weight = site.hand_on(to_weight, "gradients", "weight_grad/output")
+    if needed[2]:
+        to_bias = site.column_sums(g, "bias_grad")
+        to_bias = site.hand_on(to_bias, "gradients", "bias_grad/output")
+    return to_input, to_weight, to_bias
+
+
+LINEAR = Operation("linear", _linear, _linear_backward)
+
+
+# -- ReLU: exact, so nothing is rounded -----------------------------------------------------------
+
+
+def _relu(site: Site, x: Array) -> tuple[Array, Any]:
+    values = np.where(x._values <= 0, x._values.dtype.type(0), x._values)  # NaN passes through
+    return Array(values, x.format), x._values > 0
+
+
+def _relu_backward(
+    site: Site, positive: np.ndarray, gradient: Array, needed: Needed
+) -> tuple[Array | None, ...]:
+    zero = gradient._values.dtype.type(0)
+    return (Array(np.where(positive, gradient._values, zero), gradient.format),)
+
+
+RELU = Operation("relu", _relu, _relu_backward)
+
+
+# -- cross-entropy: the mean over the batch of log(sum(exp(z))) - z[target] -----------------------
+
+
+def _cross_entropy(site: Site, logits: Array, *, targets: np.ndarray) -> tuple[Array, Any]:
+    rows = len(targets)
+    if logits.ndim != 2 or logits.shape[0] != rows or rows == 0:
+        raise ArgumentError(
+            f"{site.place}: cross_entropy takes logits of shape (batch, classes) and one target "
+            f"per row, got {logits.shape} and {targets.shape}"
+        )
+    if targets.min() < 0 or targets.max() >= logits.shape[1]:
+        bad = targets[(targets < 0) | (targets >= logits.shape[1])][0]
+        raise ArgumentError(
+            f"{site.place}: target {bad} is out of range; allowed: 0 to {logits.shape[1] - 1}"
+        )
+
+    def apply(op: str, *operands: Array, where: str) -> Array:
+        return site.apply(op, *operands, role="loss", where=f"forward/{where}")
+
+    z = site.cast(logits, "loss", "forward/logits")
+    largest = Array(z._values.max(axis=1, keepdims=True), z.format)
+    shifted = apply("subtract", z, largest, where="shift")
+    exponentials = apply("exp", shifted, where="exp")
+    total = _running_sum(exponentials, apply, "exp_sum")
+    losses = apply(
+        "subtract",
+        apply("log", total, where="log"),
+        Array(shifted._values[np.arange(rows), targets][:, None], z.format),
+        where="loss",
+    )
+    summed = _running_sum(losses.T, apply, "loss_sum")
+    mean = apply("divide", summed, site.constant(rows, "loss"), where="mean")
+    return mean.reshape(()), (exponentials, total, targets)
+
+
+def _running_sum(x: Array, apply, where: str) -> Array:
+    """The sum over the columns of a matrix from left to right, as a column."""
+    total = x[:, :1]
+    for j in range(1, x.shape[1]):
+        total = apply("add", total, x[:, j : j + 1], where=where)
+    return total
+
+
+def _cross_entropy_backward(
+    site: Site, saved: tuple[Array, Array, np.ndarray], gradient: Array, needed: Needed
+) -> tuple[Array | None, ...]:
+    exponentials, total, targets = saved
+    rows = len(targets)
+
+    def apply(op: str, *operands: Array, where: str) -> Array:
+        return site.apply(op, *operands, role="loss", where=f"input_grad/{where}")
+
+    probabilities = apply("divide", exponentials, total, where="softmax")
+    one_hot = np.zeros(probabilities.shape, probabilities._values.dtype)
+    one_hot[np.arange(rows), targets] = 1
+    error = apply("subtract", probabilities, Array(one_hot, probabilities.format), where="error")
+    factor = apply(
+        "divide",
+        site.cast(gradient, "loss", "input_grad/scale"),
+        site.constant(rows, "loss"),
+        where="scale",
+    )
+    scaled = apply("multiply", error, factor, where="scaled")
+    return (site.hand_on(scaled, "gradients", "input_grad/output"),)
+
+
+CROSS_ENTROPY = Operation("cross_entropy", _cross_entropy, _cross_entropy_backward)
+
+TABLE = {operation.name: operation for operation in (LINEAR, RELU, CROSS_ENTROPY)}

@@ -1,0 +1,82 @@
+"""``fpemu sum --ones 4096 --format fp16``: a sum, every partial sum rounded, beside the exact one."""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+
+from fpemu import display, text
+from fpemu.cli.options import add_json, integer, print_json
+from fpemu.errors import ArgumentError
+from fpemu.formats import as_format
+
+MOST = 10**8  # elements of --ones: 400 MB of float32
+
+
+def add_parser(commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("sum", help="a sum with every partial sum rounded")
+    parser.add_argument("values", nargs="*", help="numbers, each first rounded to the format")
+    parser.add_argument("--ones", metavar="N", help="sum N copies of 1")
+    parser.add_argument("--repeat", metavar="N", help="take the values N times, one after another")
+    parser.add_argument("--format", default="fp16", help="format of the values (default fp16)")
+    parser.add_argument("--accumulate", help="format of the accumulator (default: the same)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the rounded sum, the exact sum of the rounded values, and where the sum stopped."""
+    import numpy as np
+
+    from fpemu import linalg
+    from fpemu.arrays import Array, array
+    from fpemu.events import trace
+
+    f = as_format(options.format)
+    accumulator = as_format(options.accumulate) if options.accumulate else f
+    if (options.ones is None) == (not options.values):
+        raise ArgumentError("give either numbers to sum or --ones N, for example: --ones 4096")
+    written = [display.parse_number(v) for v in options.values] or [1]
+    copies = options.ones if options.ones is not None else options.repeat or "1"
+    name = "--ones" if options.ones is not None else "--repeat"
+    count = integer(copies, name, low=1, high=MOST // len(written))
+    # Read exactly, rounded once, then repeated.
+    once = array(np.array([*written, None], object)[:-1], f)
+    values = Array(np.tile(once._values, count), f)
+    with trace() as t:
+        result = linalg.sum(values, accumulate=accumulator, out=accumulator).item()
+    terms = [float(v) for v in once._values]
+    finite = all(v == v and abs(v) != float("inf") for v in terms)
+    exact_sum = sum(map(Fraction, terms), Fraction(0)) * count if finite else None
+    report = {
+        "terms": values.size,
+        "format": f.name,
+        "accumulate": accumulator.name,
+        "order": "sequential",
+        "sum": display.decimal(result),
+        "exact": "-" if exact_sum is None else _exact_text(exact_sum),
+        "relative_error": _relative_error(result, exact_sum),
+        "swamped_additions": t.count("swamped"),
+    }
+    if options.json:
+        print_json(report)
+    else:
+        rows = [[key.replace("_", " "), str(value)] for key, value in report.items()]
+        width = max(len(row[0]) for row in rows)
+        print("\n".join(f"{key:{width}}  {value}" for key, value in rows))
+    return 0
+
+
+def _exact_text(x: Fraction) -> str:
+    if x.denominator == 1:
+        return str(x.numerator)
+    return display.decimal(float(x)) if Fraction(float(x)) == x else f"{float(x)!r} (rounded)"
+
+
+def _relative_error(result: float, exact_sum: Fraction | None) -> str:
+    if exact_sum is None or result != result or abs(result) == float("inf"):
+        return "-"
+    if exact_sum == 0:
+        return "0" if result == 0 else "-"
+    return text.share_of_one(abs(Fraction(result) - exact_sum) / abs(exact_sum))

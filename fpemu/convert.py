@@ -1,0 +1,325 @@
+"""Between numbers, values of a format, and codes: `quantize`, `encode`, `decode`.
+
+Input is rounded once, directly from what it is: float16, float32, float64, an integer of any
+size, a Fraction or Decimal, an ml_dtypes value. It never passes through a narrower type.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from fpemu import events, exact
+from fpemu import rounding as vocabulary
+from fpemu.errors import ArgumentError, UnsupportedError
+from fpemu.formats import FP32, FP64, Format, as_format, format_of_dtype
+
+
+def carrier_dtype(f: Format) -> np.dtype:
+    """The dtype in which values of `f` travel: float32 if it holds them all exactly, else float64.
+
+    >>> from fpemu.formats import BF16, FP64
+    >>> carrier_dtype(BF16), carrier_dtype(FP64)
+    (dtype('float32'), dtype('float64'))
+    """
+    fits = f.precision <= 24 and f.emax <= 127 and f.emin - f.fraction_bits >= -149
+    return np.dtype(np.float32 if fits else np.float64)
+
+
+def has_step32(f: Format) -> bool:
+    """Whether the kernels can round a float32 to `f` without leaving float32."""
+    return f.fraction_bits > 0 and (_is_narrow(f) or _is_masked(f))
+
+
+def has_step64(f: Format) -> bool:
+    """Whether the kernels can round a float64 to `f` without leaving float64."""
+    return f == FP64 or (f.fraction_bits > 0 and f.emax + 53 - f.precision < 1023)
+
+
+def _is_narrow(f: Format) -> bool:
+    return f.precision < 24 and f.emin >= -126 and f.emax + 24 - f.precision < 127
+
+
+def _is_masked(f: Format) -> bool:
+    return f.emin == FP32.emin and f.emax == FP32.emax and f.has_inf and f.precision <= 24
+
+
+def target_of(f: Format, saturation: str, *, carrier: str):
+    """The kernels' description of rounding to `f` in a "float32" or "float64" carrier."""
+    from fpemu.kernels import step
+
+    if carrier == "float32":
+        kind = step.MASKED if _is_masked(f) else step.NARROW
+    else:
+        kind = step.NATIVE64 if f == FP64 else step.WIDE
+    infinity = exact.infinity_of(f, saturation)
+    # The halfway point above the largest value rounds away exactly if the largest code is odd.
+    halfway = Fraction(f.max) + Fraction(2) ** (f.emax - f.fraction_bits - 1)
+    try:
+        edge = float(halfway)
+    except OverflowError:  # FP64 itself: the carrier overflows first
+        edge = math.inf
+    if f.max_code % 2 == 0 and edge < math.inf:
+        up = np.float32(np.inf) if carrier == "float32" else np.inf
+        edge = float(np.nextafter(np.dtype(carrier).type(edge), up))
+    return step.Target(
+        kind=kind,
+        dropped=(24 if carrier == "float32" else 53) - f.precision,
+        emin=f.emin,
+        emax=f.emax,
+        largest=f.max,
+        overflow=infinity if saturation == "none" else f.max,
+        infinity=infinity,
+        minus_zero=f.has_negative_zero,
+        tiny=f.smallest_normal,
+        overflows_from=edge,
+    )
+
+
+def quantize(
+    x: object,
+    f: object,
+    *,
+    rounding: str = "nearest_even",
+    saturation: str = "none",
+    subnormals: str = "gradual",
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Round every element of `x` once to a value of the format `f`.
+
+    Parameters
+    ----------
+    x : array_like of any shape: floats (any NumPy or ml_dtypes kind), integers, booleans,
+        Fractions, Decimals or an `Array`.
+    f : a `Format`, its name, or a dtype.
+    rounding, saturation, subnormals : see `fpemu.rounding`. "nearest_even" runs in a kernel, the
+        other deterministic modes in the exact reference (some microseconds per element).
+        "stochastic" is not available in this version. "daz" reads subnormals of `x`'s own format
+        (its dtype's; float64 for Python numbers) as zero; "ftz" makes subnormal results zero.
+    out : where to put the result; C-contiguous, shape of `x`, dtype of the carrier.
+
+    Returns
+    -------
+    ndarray of `x`'s shape, float32 or float64 (`carrier_dtype`), holding the values exactly.
+    NaN gives NaN (positive, quiet); in a format without NaN it is an error, except that
+    saturation "finite" stores the largest value. Infinities and overflow follow `saturation`.
+    -0 stays -0 where the format has it, and tiny negative values become -0; else +0.
+
+    Raises
+    ------
+    ArgumentError : unknown format or setting, NaN for a format without NaN, unfit `out`.
+    UnsupportedError : `x` is complex, text or another kind that has no single real value.
+
+    Source: IEEE 754-2019 sections 4.3 and 7; OFP8 1.0 table 3 for saturation.
+
+    >>> quantize([0.1, 464, 465], "e4m3").tolist()
+    [0.1015625, 448.0, nan]
+    >>> quantize([0.1, 464, 465], "e4m3", saturation="finite").tolist()
+    [0.1015625, 448.0, 448.0]
+    """
+    f = as_format(f)
+    vocabulary.check(rounding=rounding, saturation=saturation, subnormals=subnormals)
+    if rounding == "stochastic":
+        raise ArgumentError(
+            "rounding 'stochastic' is not available in this version; allowed here: "
+            + ", ".join(m for m in vocabulary.ROUNDING if m != "stochastic")
+        )
+    values, source = numbers_of(x)
+    result = _prepare_out(out, values.shape, f)
+    if values.dtype == object or rounding != "nearest_even" or not has_step64(f):
+        _quantize_exact(values, source, f, rounding, saturation, subnormals, result)
+        return result
+    if "daz" in subnormals:
+        values = _without_subnormals(values, source)
+    round_to(values, f, saturation, out=result)
+    if "ftz" in subnormals:
+        np.copyto(result, _without_subnormals(result, f))
+    return result
+
+
+def round_to(
+    values: np.ndarray,
+    f: Format,
+    saturation: str = "none",
+    *,
+    place: str = "",
+    op: str = "quantize",
+    count: bool = True,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Float32 or float64 `values` rounded to nearest even in `f`, in the fitting kernel.
+
+    What happened is counted at `place` if a trace is open, unless `count` is false.
+    """
+    from fpemu.kernels import quantize as kernels
+
+    if out is None:
+        out = np.empty(values.shape, carrier_dtype(f))
+    if not has_step64(f):
+        _quantize_exact(values, f, f, "nearest_even", saturation, "gradual", out)
+        return out
+    if not f.has_nan:
+        values = _without_nan(values, f, saturation)
+    flat = out.reshape(-1)  # a view: `out` is contiguous
+    carrier = "float32" if values.dtype == np.float32 and has_step32(f) else "float64"
+    target = target_of(f, saturation, carrier=carrier)
+    run = kernels.quantize32 if carrier == "float32" else kernels.quantize64
+    run(np.ascontiguousarray(values, carrier).reshape(-1), target, flat)
+    if count and events.active():
+        record(place, op, values, out, f, saturation)
+    return out
+
+
+def record(
+    place: str, op: str, before: np.ndarray, after: np.ndarray, f: Format, saturation: str
+) -> None:
+    """Count in the open traces what rounding `before` to `after`, values of `f`, did."""
+    edge = target_of(f, saturation, carrier="float64").overflows_from
+    events.record_rounding(place, op, before, after, f, edge, saturation != "none")
+
+
+def encode(x: object, f: object, **settings) -> np.ndarray:
+    """The codes of `x` rounded to `f`: bit patterns as right-aligned unsigned integers.
+
+    Takes what `quantize` takes (except `out`) and raises what it raises. Returns uint8, uint16,
+    uint32 or uint64, the narrowest that holds ``f.bits`` bits, in `x`'s shape. NaN becomes the
+    one positive quiet NaN code, ``f.nan_code``.
+
+    >>> [hex(c) for c in encode([1.0, -0.0, 465], "e4m3")]
+    ['0x38', '0x80', '0x7f']
+    """
+    from fpemu.kernels import codec
+
+    f = as_format(f)
+    values = np.ascontiguousarray(quantize(x, f, **settings), np.float64)
+    codes = np.empty(values.shape, np.int64)
+    none = -1
+    codec.encode(
+        values.reshape(-1),
+        f.exponent_bits,
+        f.fraction_bits,
+        f._bias,
+        none if f.inf_code is None else f.inf_code,
+        none if f.nan_code is None else f.nan_code,
+        f.has_negative_zero,
+        codes.reshape(-1),
+    )
+    return codes.view(np.uint64).astype(code_dtype(f))
+
+
+def decode(codes: object, f: object) -> np.ndarray:
+    """The values of `codes`: the inverse of `encode`.
+
+    `codes` is an array_like of integers from 0 to ``2**f.bits - 1``, else `ArgumentError`.
+    Returns the carrier dtype in the same shape. Every NaN code gives the positive quiet NaN.
+
+    >>> decode([0x7E, 0x7F, 0x01], "e4m3").tolist()
+    [448.0, nan, 0.001953125]
+    """
+    from fpemu.kernels import codec
+
+    f = as_format(f)
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu" and codes.size:
+        raise ArgumentError(f"codes must be integers, got dtype {codes.dtype}")
+    top = (1 << f.bits) - 1
+    if codes.size and not (int(codes.min()) >= 0 and int(codes.max()) <= top):
+        bad = codes[(codes < 0) | (codes > top)].flat[0]
+        raise ArgumentError(f"code {bad} does not fit {f.name}: allowed 0 to {top}")
+    flat = np.ascontiguousarray(codes).astype(np.uint64).view(np.int64).reshape(-1)
+    values = np.empty(flat.shape, np.float64)
+    inf_code = -1 if f.inf_code is None else f.inf_code
+    shape = (f.exponent_bits, f.fraction_bits, f._bias)
+    codec.decode(flat, *shape, f.max_code, inf_code, f.has_negative_zero, values)
+    return values.astype(carrier_dtype(f)).reshape(codes.shape)
+
+
+def code_dtype(f: Format) -> np.dtype:
+    """The narrowest unsigned dtype for the codes of `f`.
+
+    >>> from fpemu.formats import TF32
+    >>> code_dtype(TF32)
+    dtype('uint32')
+    """
+    return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if f.bits <= 8 * size))
+
+
+def numbers_of(x: object) -> tuple[np.ndarray, Format]:
+    """`x` as a float32, float64 or object array that loses nothing, and the format it came in.
+
+    Integers too large for float64, Fractions, Decimals and long doubles come back as an object
+    array of ints, floats and Fractions, which only the exact path takes.
+    """
+    own = getattr(x, "format", None)
+    values = np.asarray(x)
+    f = format_of_dtype(values.dtype)
+    if f is not None:
+        native = np.float64 if f == FP64 else np.float32
+        return values.astype(native, copy=False), own if isinstance(own, Format) else f
+    if values.dtype.kind in "bui":
+        as_float = values.astype(np.float64)
+        if values.dtype.itemsize < 8 or not np.any(np.abs(as_float) > 2.0**53):
+            return as_float, FP64
+        return np.array([int(v) for v in values.flat], object).reshape(values.shape), FP64
+    if values.dtype.kind == "f":  # long double
+        ratios = [_exact_number(v) for v in values.flat]
+        return np.array([*ratios, None], object)[:-1].reshape(values.shape), FP64
+    if values.dtype == object:
+        numbers = [_exact_number(v) for v in values.flat]
+        return np.array([*numbers, None], object)[:-1].reshape(values.shape), FP64
+    raise UnsupportedError(
+        f"cannot round values of dtype {values.dtype}; allowed: floats, integers, booleans, "
+        "Fractions and Decimals (take real and imaginary parts of complex values yourself)"
+    )
+
+
+def _exact_number(v: object) -> exact.Number:
+    if isinstance(v, (float, np.float16, np.float32)):
+        return float(v)
+    if isinstance(v, (bool, int, np.integer)):
+        return int(v)
+    if isinstance(v, Fraction):
+        return v
+    if isinstance(v, (Decimal, np.longdouble)):
+        special = not (v.is_finite() if isinstance(v, Decimal) else np.isfinite(v))
+        if special or v == 0:
+            return float(v)
+        return Fraction(*v.as_integer_ratio())
+    raise UnsupportedError(f"cannot round {v!r}; allowed: floats, integers, Fractions and Decimals")
+
+
+def _prepare_out(out: np.ndarray | None, shape: tuple[int, ...], f: Format) -> np.ndarray:
+    dtype = carrier_dtype(f)
+    if out is None:
+        return np.empty(shape, dtype)
+    fits = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == dtype
+    if not fits or not out.flags.c_contiguous or not out.flags.writeable:
+        got = f"{type(out).__name__} {getattr(out, 'dtype', '')} {getattr(out, 'shape', '')}"
+        raise ArgumentError(
+            f"out must be a writeable C-contiguous {dtype} array of shape {shape}, got {got}"
+        )
+    return out
+
+
+def _without_subnormals(values: np.ndarray, f: Format) -> np.ndarray:
+    zero = np.copysign(values.dtype.type(0), values) if f.has_negative_zero else 0
+    return np.where(np.abs(values) < f.smallest_normal, zero, values)
+
+
+def _without_nan(values: np.ndarray, f: Format, saturation: str) -> np.ndarray:
+    bad = np.isnan(values)
+    return np.where(bad, exact.nan_of(f, saturation), values) if bad.any() else values
+
+
+def _quantize_exact(values, source, f, rounding, saturation, subnormals, out) -> None:
+    flat = out.reshape(-1)
+    for i, v in enumerate(values.flat):
+        number = v if isinstance(v, (int, Fraction)) else float(v)
+        if isinstance(number, float):
+            number = exact.read_operand(number, source, subnormals)
+        flat[i] = exact.round_to(
+            number, f, rounding=rounding, saturation=saturation, subnormals=subnormals
+        )

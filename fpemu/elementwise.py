@@ -1,0 +1,92 @@
+"""Operations on carriers, element by element, each rounded once to the result's format.
+
+For operands of at most p bits and a result of p <= 25 bits, +, -, *, / and square root computed
+in float64 and then rounded to p bits give the same as one rounding of the exact result, because
+53 >= 2p + 2 (Figueroa 1995; the products are even exact). FP64 is the processor's own. Any
+other format takes the exact reference, element by element: slow, but right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fpemu import events, exact
+from fpemu.convert import carrier_dtype, has_step64, record, round_to
+from fpemu.formats import FP64, Format
+
+_NUMPY = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "sqrt": np.sqrt,
+}
+_EXACT: dict[str, Callable[..., float]] = {
+    "add": exact.add,
+    "subtract": exact.subtract,
+    "multiply": exact.multiply,
+    "divide": exact.divide,
+    "sqrt": exact.sqrt,
+}
+ARITHMETIC = tuple(_NUMPY)
+TRANSCENDENTAL = ("exp", "log")
+
+
+def apply(
+    op: str,
+    *operands: np.ndarray,
+    f: Format,
+    saturation: str = "none",
+    place: str = "",
+    count_as: str | None = None,
+) -> np.ndarray:
+    """`op` on carriers whose values belong to `f`, broadcast as NumPy does; the result's carrier.
+
+    `op` is one of `ARITHMETIC` (correctly rounded) or `TRANSCENDENTAL` (float64 within one ulp,
+    then rounded once). NaN and infinities as IEEE 754: x/0 is an infinity, 0/0 NaN. Events are
+    counted at `place` under the operation's name, or under `count_as`.
+    """
+    wide = [np.asarray(v, np.float64) for v in operands]
+    if op in TRANSCENDENTAL:
+        result = _transcendental(op, wide[0])
+        return round_to(result, f, saturation, place=place, op=count_as or op)
+    if f == FP64 or (f.precision <= 25 and has_step64(f)):
+        with np.errstate(all="ignore"):
+            result = _NUMPY[op](*wide)
+        out = round_to(result, f, saturation, count=False)
+        if events.active():
+            before = _with_residual(op, result, *wide)
+            record(place, count_as or op, before, out, f, saturation)
+        return out
+    arrays = np.broadcast_arrays(*wide)
+    out = np.empty(arrays[0].shape, carrier_dtype(f))
+    flat = out.reshape(-1)
+    for i, numbers in enumerate(zip(*(a.flat for a in arrays), strict=True)):
+        flat[i] = _EXACT[op](*map(float, numbers), f, saturation=saturation)
+    return out
+
+
+def _with_residual(op: str, result: np.ndarray, *operands: np.ndarray) -> np.ndarray:
+    """For counting only: a float64 sum moved to the side on which the exact sum lies.
+
+    A sum in float64 may itself drop bits (1 + 2**-60); Knuth's two-sum gives what it dropped.
+    """
+    if op not in ("add", "subtract"):
+        return result
+    a, b = operands[0], operands[1] if op == "add" else -operands[1]
+    with np.errstate(all="ignore"):
+        again = result - a
+        dropped = (a - (result - again)) + (b - again)
+        towards = np.where(dropped > 0, np.inf, np.where(dropped < 0, -np.inf, result))
+        return np.nextafter(result, towards)
+
+
+def _transcendental(op: str, x: np.ndarray) -> np.ndarray:
+    from fpemu.kernels import transcendental
+
+    x = np.ascontiguousarray(x, np.float64)
+    out = np.empty_like(x)
+    {"exp": transcendental.exp, "log": transcendental.log}[op](x.reshape(-1), out.reshape(-1))
+    return out

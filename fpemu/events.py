@@ -1,0 +1,164 @@
+"""What happened to the values: counters by place and operation, collected while a trace is open.
+
+Watching never changes a bit: a trace only reads what went into a rounding and what came out.
+With no trace open, nothing is counted and nothing is computed for counting.
+
+===============  ==============================================================================
+event            counts the values that
+===============  ==============================================================================
+values           were rounded (all of them; the denominator of a share)
+nonzero          were not zero before they were rounded
+inexact          changed when they were rounded
+underflow        changed, and came out below the smallest normal (IEEE 754, tininess after
+                 rounding to the format's own grid)
+flushed_to_zero  were not zero and came out as zero
+subnormal        came out subnormal
+overflow         were finite and rounded beyond the largest value
+saturated        ... and were replaced by the largest value, because the saturation rule says so
+swamped          were not zero, and left the number that they were added to unchanged
+===============  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import fnmatch
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from fpemu.errors import unknown
+from fpemu.formats import Format
+
+EVENTS = (
+    *("values", "nonzero", "inexact", "underflow", "flushed_to_zero"),
+    *("subnormal", "overflow", "saturated", "swamped"),
+)
+
+_open_traces: contextvars.ContextVar[tuple[Trace, ...]] = contextvars.ContextVar(
+    "fpemu_traces", default=()
+)
+
+
+class trace:
+    """Count events while the ``with`` block runs: ``with fp.trace() as t: ...``.
+
+    Traces nest; each sees everything that happens inside its own block. The object that the
+    block receives is a `Trace` and stays readable afterwards.
+
+    >>> import fpemu as fp
+    >>> with fp.trace() as t:
+    ...     _ = fp.quantize([1e-9, 3e-6, 1.0, 1e6], fp.FP16)
+    >>> t.count("flushed_to_zero"), t.count("subnormal"), t.count("overflow")
+    (1, 1, 1)
+    """
+
+    def __enter__(self) -> Trace:
+        opened = Trace()
+        self._block = collect(opened)
+        self._block.__enter__()
+        return opened
+
+    def __exit__(self, *exception: object) -> None:
+        self._block.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def collect(into: Trace) -> Iterator[None]:
+    """Count events into an existing `Trace` while the block runs."""
+    token = _open_traces.set((*_open_traces.get(), into))
+    try:
+        yield
+    finally:
+        _open_traces.reset(token)
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Count nothing while the block runs."""
+    token = _open_traces.set(())
+    try:
+        yield
+    finally:
+        _open_traces.reset(token)
+
+
+class Trace:
+    """Counters by place and operation; see `trace`."""
+
+    def __init__(self) -> None:
+        self._counters: dict[tuple[str, str], Counter[str]] = {}
+
+    def add(self, place: str, op: str, counts: Mapping[str, int]) -> None:
+        """Add `counts` to the counters of `op` at `place`."""
+        self._counters.setdefault((place, op), Counter()).update(counts)
+
+    def count(self, event: str, place: str | None = None, op: str | None = None) -> int:
+        """How often `event` happened, at places that match the pattern `place` (``*``, ``?``)."""
+        if event not in EVENTS:
+            raise unknown("event", event, EVENTS)
+        return sum(counts[event] for _, _, counts in self._matching(place, op))
+
+    def to_dicts(self) -> list[dict[str, object]]:
+        """One row per place and operation, in the order of first appearance."""
+        return [
+            {"place": place, "op": op, **{event: counts[event] for event in EVENTS}}
+            for place, op, counts in self._matching(None, None)
+        ]
+
+    def table(self) -> str:
+        """The counters as aligned text, one row per place and operation."""
+        from fpemu.text import table
+
+        rows = [[str(cell) for cell in row.values()] for row in self.to_dicts()]
+        return table(["place", "op", *EVENTS], rows)
+
+    def _matching(
+        self, place: str | None, op: str | None
+    ) -> Iterator[tuple[str, str, Counter[str]]]:
+        for (where, what), counts in self._counters.items():
+            if (place is None or fnmatch.fnmatchcase(where, place)) and op in (None, what):
+                yield where, what, counts
+
+
+def active() -> bool:
+    """Whether any trace is open in this thread or task."""
+    return bool(_open_traces.get())
+
+
+def record(place: str, op: str, counts: Mapping[str, int]) -> None:
+    """Hand `counts` to every open trace."""
+    for opened in _open_traces.get():
+        opened.add(place, op, counts)
+
+
+def record_rounding(
+    place: str,
+    op: str,
+    before: np.ndarray,
+    after: np.ndarray,
+    f: Format,
+    overflows_from: float,
+    saturating: bool,
+) -> None:
+    """Count what one rounding of `before` to `after`, values of `f`, did. Both are left alone."""
+    before = np.asarray(before, np.float64)
+    after = np.asarray(after, np.float64)
+    magnitude = np.abs(after)
+    nonzero = before != 0
+    changed = (before != after) & ~np.isnan(before)
+    tiny = nonzero & (magnitude < f.smallest_normal)
+    overflow = np.isfinite(before) & (np.abs(before) >= overflows_from)
+    counts: dict[str, int] = {
+        "values": before.size,
+        "nonzero": np.count_nonzero(nonzero),
+        "inexact": np.count_nonzero(changed),
+        "underflow": np.count_nonzero(tiny & changed),
+        "flushed_to_zero": np.count_nonzero(nonzero & (magnitude == 0)),
+        "subnormal": np.count_nonzero(tiny & (magnitude != 0)),
+        "overflow": np.count_nonzero(overflow),
+        "saturated": np.count_nonzero(overflow) if saturating else 0,
+    }
+    record(place, op, counts)

@@ -1,0 +1,35 @@
+"""How a kernel is compiled, and when its compiled form on disk may be used again.
+
+Numba stamps a cached function with the date of the file that defines it, and so would go on
+using an old `matmul` after its rounding step, in another file, was mended. Our stamp is a digest
+of all kernel sources.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+from numba import njit
+
+
+@functools.cache
+def source_digest() -> str:
+    """A digest of every source file in this folder."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def kernel(function):
+    """Compile `function` on first call, without the GIL, cached on disk where that is safe."""
+    compiled = njit(nogil=True, error_model="numpy")(function)
+    try:
+        compiled.enable_caching()
+        compiled._cache._cache_file._source_stamp = source_digest()  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        # No folder to write to, or a Numba whose cache looks different: compile every time.
+        return njit(nogil=True, error_model="numpy")(function)
+    return compiled

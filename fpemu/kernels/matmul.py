@@ -1,0 +1,103 @@
+"""Sums and products in which every product and every partial sum is rounded, in sequential order.
+
+Each element of the result is built by additions in the order k = 0, 1, 2, ..., starting from
+what `c` held, whatever the shape or the number of threads. The loops run k outside and columns
+inside: one vector instruction then rounds several columns at once, and no two columns ever meet.
+
+`counts`, when given, receives what happened inside, in the places named below. When it is None,
+Numba compiles the counting away. Counting never changes a result.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from fpemu.kernels.cache import kernel
+from fpemu.kernels.step import MASKED, NARROW, WIDE, masked, narrow, native64, wide
+
+# Places in `counts`. A value is a rounded product or a rounded partial sum.
+VALUES, NONZERO, INEXACT, UNDERFLOW, ZEROED, SUBNORMAL, OVERFLOW, SWAMPED = range(8)
+
+
+def _row(step, scalar):
+    """c[j] = round(c[j] + round(a * b[j])) for all j: the inner loop for one rounding step."""
+
+    @njit(error_model="numpy")
+    def row(a, b, c, target, counts):
+        if counts is None:
+            for j in range(c.size):
+                c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target)), target)
+        else:
+            one, none = np.int32(1), np.int32(0)
+            inf = scalar(np.inf)
+            tiny = scalar(target.tiny)
+            limit = scalar(target.overflows_from)
+            nonzero = inexact = zeroed = underflow = subnormal = overflow = swamped = none
+            for j in range(c.size):
+                exact = scalar(a * b[j])
+                product = step(exact, target)
+                before = c[j]
+                total = scalar(before + product)
+                after = step(total, target)
+                c[j] = after
+                # What the carrier itself rounded counts too: the product of two float32 is
+                # exact in float64, and Knuth's two-sum gives what an addition dropped.
+                something = (a != 0) & (b[j] != 0)
+                product_changed = np.float64(product) != np.float64(a) * np.float64(b[j])
+                again = scalar(total - before)
+                dropped = scalar(scalar(before - scalar(total - again)) + scalar(product - again))
+                sum_changed = (after != total) | (dropped != 0)
+                tiny_product = (abs(product) < tiny) & something
+                finite_in = (abs(a) < inf) & (abs(b[j]) < inf)
+                finite_sum = (abs(before) < inf) & (abs(product) < inf)
+                nonzero += np.int32(something + np.int32(total != 0))
+                inexact += one if product_changed & finite_in else none
+                inexact += one if sum_changed & finite_sum else none
+                zeroed += one if tiny_product & (product == 0) else none
+                underflow += one if tiny_product & product_changed else none
+                subnormal += one if tiny_product & (product != 0) else none
+                subnormal += one if (abs(after) < tiny) & (after != 0) else none
+                overflow += one if finite_in & ~(abs(exact) < limit) else none
+                overflow += one if finite_sum & ~(abs(total) < limit) else none
+                swamped += one if (product != 0) & (after == before) & finite_sum else none
+            counts[VALUES] += 2 * c.size
+            counts[NONZERO] += nonzero
+            counts[INEXACT] += inexact
+            counts[UNDERFLOW] += underflow
+            counts[ZEROED] += zeroed
+            counts[SUBNORMAL] += subnormal
+            counts[OVERFLOW] += overflow
+            counts[SWAMPED] += swamped
+
+    return row
+
+
+_row_narrow = _row(narrow, np.float32)
+_row_masked = _row(masked, np.float32)
+_row_wide = _row(wide, np.float64)
+_row_native64 = _row(native64, np.float64)
+
+
+@kernel
+def matmul32(a, b, c, target, counts):
+    """c += a @ b, rounded at every step, in float32 carriers: (m, k), (k, n), (m, n)."""
+    for i in range(a.shape[0]):
+        if target.kind == NARROW:
+            for k in range(a.shape[1]):
+                _row_narrow(a[i, k], b[k], c[i], target, counts)
+        elif target.kind == MASKED:
+            for k in range(a.shape[1]):
+                _row_masked(a[i, k], b[k], c[i], target, counts)
+
+
+@kernel
+def matmul64(a, b, c, target, counts):
+    """c += a @ b, rounded at every step, in float64 carriers: (m, k), (k, n), (m, n)."""
+    for i in range(a.shape[0]):
+        if target.kind == WIDE:
+            for k in range(a.shape[1]):
+                _row_wide(a[i, k], b[k], c[i], target, counts)
+        else:
+            for k in range(a.shape[1]):
+                _row_native64(a[i, k], b[k], c[i], target, counts)

@@ -1,0 +1,262 @@
+"""`sum`, `dot` and `matmul` with every product and every partial sum rounded, in a named order.
+
+In this version the order is "sequential": additions happen in the order of the index, starting
+from +0 (or from `c`). Each product is rounded to the accumulator's format, then each sum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpemu import events, exact
+from fpemu.arrays import Array, asarray
+from fpemu.convert import carrier_dtype, has_step32, has_step64, round_to, target_of
+from fpemu.errors import ArgumentError, unknown
+from fpemu.formats import FP32, FP64, Format, as_format
+
+ORDERS = ("sequential",)
+
+
+def sum(
+    x: object,
+    axis: int | None = None,
+    *,
+    accumulate: object = None,
+    order: str = "sequential",
+    out: object = None,
+) -> Array:
+    """The sum of the elements of `x` along `axis`, every partial sum rounded.
+
+    Parameters
+    ----------
+    x : array_like; a plain NumPy array counts as an array of its dtype's format.
+    axis : which axis to sum over; None for all elements in C order.
+    accumulate : format of the accumulator, by default that of `x`. Elements that it cannot hold
+        are first rounded to it, then added.
+    order : "sequential": the accumulator starts at +0 and takes the elements by their index.
+    out : format of the result, by default that of `x`; one final rounding.
+
+    Returns an `Array` without `axis` (0-d for None). NaN, infinities and overflow as IEEE 754;
+    the sum of nothing is +0, and of negative zeros too, because it starts at +0.
+    Raises `ArgumentError` for an unknown format, order or axis.
+
+    >>> ones = np.ones(4096, np.float16)
+    >>> float(sum(ones)), float(sum(ones, accumulate="fp32"))
+    (2048.0, 4096.0)
+    """
+    x = asarray(x)
+    values = x._values.reshape(-1) if axis is None else np.moveaxis(x._values, _axis(axis, x), 0)
+    terms = values.shape[0]
+    columns = values.reshape(terms, -1)
+    accumulator = x.format if accumulate is None else as_format(accumulate)
+    _check_order(order)
+    ones = np.ones((1, terms), columns.dtype)
+    result = accumulate_products(ones, columns, (x.format, x.format, accumulator), op="sum")
+    return _finish(result.reshape(values.shape[1:]), accumulator, x.format, out)
+
+
+def matmul(
+    a: object,
+    b: object,
+    c: object = None,
+    *,
+    accumulate: object = None,
+    order: str = "sequential",
+    product: object = None,
+    out: object = None,
+) -> Array:
+    """The matrix product ``c + a @ b``, every product and every partial sum rounded.
+
+    Parameters
+    ----------
+    a, b : array_like of one format, shapes as `numpy.matmul` takes them: (..., m, k) and
+        (..., k, n), or 1-d; leading axes broadcast.
+    c : initial accumulator, array_like of the result's shape; rounded to the accumulator's
+        format if it is wider. By default +0.
+    accumulate : format of the accumulator, by default that of `a` and `b`.
+    order : "sequential": k = 0, 1, 2, ...
+    product : None: each product is rounded to the accumulator's format before it is added.
+    out : format of the result, by default that of `a` and `b`; one final rounding.
+
+    Returns an `Array`. NaN, infinities and overflow as IEEE 754 and the format's own rule.
+    Raises `ArgumentError` for mixed formats, shapes that do not fit, unknown format or order.
+
+    >>> a = np.ones((1, 4096), np.float16)
+    >>> float(matmul(a, a.T)[0, 0]), float(matmul(a, a.T, accumulate="fp32")[0, 0])
+    (2048.0, 4096.0)
+    """
+    a, b = asarray(a), asarray(b)
+    if a.format != b.format:
+        raise ArgumentError(
+            f"matmul of {a.format.name} and {b.format.name}: operands must share a format; cast "
+            f"one of them, for example b.astype({a.format.name!r})"
+        )
+    _check_order(order)
+    accumulator = a.format if accumulate is None else as_format(accumulate)
+    if product is not None and as_format(product) != accumulator:
+        raise ArgumentError(
+            f"product {product!r} is not available in this version; allowed: None (rounded to the "
+            "accumulator's format)"
+        )
+    left, right, batch, tail = _as_matrices(a._values, b._values)
+    shape = (*batch, *tail)
+    if c is None:
+        start = np.zeros(shape, carrier_dtype(accumulator))
+    else:
+        given = asarray(c)
+        if given.shape != shape:
+            raise ArgumentError(f"c must have the result's shape {shape}, got {given.shape}")
+        start = given.astype(accumulator)._values
+    formats = (a.format, b.format, accumulator)
+    full = start.reshape(*batch, left.shape[-2], right.shape[-1])
+    result = np.empty(full.shape, carrier_dtype(accumulator))
+    for i in np.ndindex(batch):
+        result[i] = accumulate_products(left[i], right[i], formats, full[i], op="matmul")
+    return _finish(result.reshape(shape), accumulator, a.format, out)
+
+
+def dot(a: object, b: object, c: object = None, **options) -> Array:
+    """The dot product of two vectors, or `matmul` for matrices; same options as `matmul`.
+
+    >>> float(dot([1.0, 2.0], [3.0, 4.0]))
+    11.0
+    """
+    a, b = asarray(a), asarray(b)
+    if a.ndim > 2 or b.ndim > 2 or 0 in (a.ndim, b.ndim):
+        raise ArgumentError(f"dot takes 1-d and 2-d operands, got {a.ndim}-d and {b.ndim}-d")
+    return matmul(a, b, c, **options)
+
+
+def accumulate_products(
+    a: np.ndarray,
+    b: np.ndarray,
+    formats: tuple[Format, Format, Format],
+    c: np.ndarray | None = None,
+    *,
+    saturation: str = "none",
+    place: str = "",
+    op: str = "matmul",
+) -> np.ndarray:
+    """``c + a @ b`` on carriers of shapes (m, k), (k, n) and (m, n): the work behind the above.
+
+    `formats` are those of `a`, of `b` and of the accumulator, in whose carrier the result is.
+    """
+    accumulator = formats[2]
+    shape = (a.shape[0], b.shape[1])
+    start = np.zeros(shape, carrier_dtype(accumulator)) if c is None else c
+    carrier = carrier_for(*formats, saturation)
+    if carrier is None:
+        return _by_reference(a, b, start, accumulator, saturation)
+    from fpemu.kernels import matmul as kernels
+
+    run = kernels.matmul32 if carrier == "float32" else kernels.matmul64
+    counts = np.zeros(8, np.int64) if events.active() else None
+    result = np.array(start, carrier, order="C")
+    left, right = (np.ascontiguousarray(v, carrier) for v in (a, b))
+    run(left, right, result, target_of(accumulator, saturation, carrier=carrier), counts)
+    if counts is not None:
+        _record(place, op, counts, kernels, saturation)
+    return result.astype(carrier_dtype(accumulator), copy=False)
+
+
+def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> str | None:
+    """The carrier in which rounded multiply-adds are provably the same as exact ones, or None.
+
+    A product of significands of p and q bits has at most p + q bits, so it is exact in a
+    carrier of that many, inside the carrier's exponent range. Below float32's range (2**-149)
+    it is still harmless if it is too short to reach from the halfway point of the target's
+    smallest numbers down to the bits that float32 drops. A sum of two numbers of p bits may be
+    rounded to 2p + 2 bits first (Figueroa 1995); a sum below the normal range is exact.
+    """
+    bits = fa.precision + fb.precision
+    if has_step32(f):
+        lowest = fa.emin - fa.fraction_bits + fb.emin - fb.fraction_bits
+        in_range = lowest >= -149 and fa.emax + fb.emax + 2 <= 127
+        too_short_to_matter = (f.emin - f.fraction_bits - 1) + 150 + 1 > bits
+        # An overflow in the carrier looks like an infinity: the same, unless they are told apart.
+        same_overflow = f.has_inf and saturation != "propagate"
+        product = bits <= 24 and (in_range or (too_short_to_matter and same_overflow))
+        native = f == FP32 and fa.precision <= 24 and fb.precision <= 24 and saturation == "none"
+        if native or (product and (2 * f.precision + 2 <= 24 or f == FP32)):
+            return "float32"
+    if f == FP64:
+        return "float64" if saturation == "none" else None
+    if has_step64(f) and bits <= 53 and 2 * f.precision + 2 <= 53:
+        inside = all(g.emin - g.fraction_bits >= -149 and g.emax <= 127 for g in (fa, fb, f))
+        return "float64" if inside else None
+    return None
+
+
+def _by_reference(a, b, start, f: Format, saturation: str) -> np.ndarray:
+    """The same by exact.py: slow, for formats that no carrier is proven to serve."""
+    out = start.astype(np.float64)
+    for i, j in np.ndindex(out.shape):
+        accumulator = float(start[i, j])
+        for x, y in zip(a[i], b[:, j], strict=True):
+            product = exact.multiply(float(x), float(y), f, saturation=saturation)
+            accumulator = exact.add(accumulator, product, f, saturation=saturation)
+        out[i, j] = accumulator
+    return out.astype(carrier_dtype(f))
+
+
+def _record(place: str, op: str, counts: np.ndarray, kernels, saturation: str) -> None:
+    overflow = int(counts[kernels.OVERFLOW])
+    events.record(
+        place,
+        op,
+        {
+            "values": int(counts[kernels.VALUES]),
+            "nonzero": int(counts[kernels.NONZERO]),
+            "inexact": int(counts[kernels.INEXACT]),
+            "underflow": int(counts[kernels.UNDERFLOW]),
+            "flushed_to_zero": int(counts[kernels.ZEROED]),
+            "subnormal": int(counts[kernels.SUBNORMAL]),
+            "overflow": overflow,
+            "saturated": overflow if saturation != "none" else 0,
+            "swamped": int(counts[kernels.SWAMPED]),
+        },
+    )
+
+
+def _finish(values: np.ndarray, f: Format, own: Format, out: object) -> Array:
+    """The result in the format `out` (by default the operands' `own`), rounded once if needed."""
+    final = own if out is None else as_format(out)
+    if final == f:
+        return Array(values, f)
+    if has_step64(final):
+        return Array(round_to(values, final, op="output"), final)
+    return Array(values, f).astype(final)
+
+
+def _check_order(order: str) -> None:
+    if order not in ORDERS:
+        raise unknown("order", order, ORDERS)
+
+
+def _axis(axis: int, x: Array) -> int:
+    if not isinstance(axis, (int, np.integer)) or not -x.ndim <= axis < x.ndim:
+        raise ArgumentError(f"axis {axis!r} is out of range for an array of {x.ndim} dimensions")
+    return int(axis) % x.ndim
+
+
+def _as_matrices(a: np.ndarray, b: np.ndarray):
+    """Operands as stacks of matrices that broadcast, the batch shape and the result's tail."""
+    if 0 in (a.ndim, b.ndim):
+        raise ArgumentError("matmul takes arrays of at least one dimension; use * for scalars")
+    tail = (() if a.ndim == 1 else (a.shape[-2],)) + (() if b.ndim == 1 else (b.shape[-1],))
+    left = a[None, :] if a.ndim == 1 else a
+    right = b[:, None] if b.ndim == 1 else b
+    if left.shape[-1] != right.shape[-2]:
+        raise ArgumentError(
+            f"matmul of shapes {a.shape} and {b.shape}: the last axis of a ({left.shape[-1]}) "
+            f"must equal the last but one of b ({right.shape[-2]})"
+        )
+    try:
+        batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    except ValueError:
+        raise ArgumentError(
+            f"matmul of shapes {a.shape} and {b.shape}: leading axes do not broadcast"
+        ) from None
+    left = np.broadcast_to(left, (*batch, *left.shape[-2:]))
+    right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
+    return left, right, batch, tail

@@ -1,0 +1,20 @@
+"""Activation functions."""
+
+from __future__ import annotations
+
+from fpemu import policy
+from fpemu.autograd.operations import RELU
+from fpemu.autograd.tensor import Tensor, apply
+from fpemu.nn.module import Module
+
+
+class ReLU(Module):
+    """max(x, 0), exact in every format; NaN passes through."""
+
+    place = "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return apply(RELU, policy.current().site(self.place), x)
+
+    def __repr__(self) -> str:
+        return "ReLU()"

@@ -1,0 +1,24 @@
+"""Losses: functions from predictions and targets to a scalar tensor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpemu import policy
+from fpemu.autograd.operations import CROSS_ENTROPY
+from fpemu.autograd.tensor import Tensor, apply
+from fpemu.errors import ArgumentError
+
+
+def cross_entropy(logits: Tensor, targets: object) -> Tensor:
+    """The mean over the batch of -log softmax(logits)[target], in the policy's loss format.
+
+    `logits` is (batch, classes), `targets` integers (batch,). The largest logit of each row is
+    subtracted first; every operation is rounded, at places under ``loss/``.
+    """
+    targets = np.asarray(targets)
+    if targets.ndim != 1 or targets.dtype.kind not in "iu":
+        raise ArgumentError(
+            f"targets must be a 1-d array of integers, got {targets.ndim}-d {targets.dtype}"
+        )
+    return apply(CROSS_ENTROPY, policy.current().site("loss"), logits, targets=targets)

@@ -1,0 +1,97 @@
+"""Stochastic gradient descent in the weights' storage format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fpemu import elementwise, events
+from fpemu.arrays import Array
+from fpemu.autograd.tensor import Tensor
+from fpemu.convert import round_to
+from fpemu.errors import ArgumentError
+
+
+class SGD:
+    """``velocity = momentum * velocity + gradient; weight -= lr * velocity``.
+
+    Every operation is rounded in the format in which the weight is stored (the master weights'
+    if the policy has them), at the places ``.../update/*``; so are `lr`, `momentum` and the
+    velocity. With momentum 0 there is no velocity. A nonzero update that leaves its weight as it
+    was is *absorbed*, and counted as event "swamped" of operation "absorbed".
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        *,
+        lr: float = 0.1,
+        momentum: float = 0.0,
+    ) -> None:
+        if not 0 < lr < float("inf"):
+            raise ArgumentError(f"lr must be a positive finite number, got {lr!r}")
+        if not 0 <= momentum < 1:
+            raise ArgumentError(f"momentum must be at least 0 and below 1, got {momentum!r}")
+        self.parameters = list(parameters)
+        self.lr = lr
+        self.momentum = momentum
+        self._velocity: list[Array | None] = [None] * len(self.parameters)
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self, *, divide_by: float = 1.0, saturation: str = "none") -> None:
+        """Update all parameters that have a gradient; gradients are first divided by `divide_by`.
+
+        `divide_by` is the loss scale that `backward` was given.
+        """
+        for i, p in enumerate(self.parameters):
+            if p.grad is not None:
+                self._update(i, p, p.grad, divide_by, saturation)
+
+    def _update(
+        self, i: int, p: Tensor, gradient: Array, divide_by: float, saturation: str
+    ) -> None:
+        f = p.data.format
+        layer, _, name = p.name.rpartition("/")
+
+        def apply(op: str, *operands: np.ndarray, where: str) -> np.ndarray:
+            place = f"{layer}/update/{name}/{where}"
+            return elementwise.apply(
+                op, *operands, f=f, saturation=saturation, place=place, count_as="update"
+            )
+
+        def constant(value: float) -> np.ndarray:
+            return round_to(np.asarray(value, np.float64), f, saturation, count=False)
+
+        # The quotient is rounded once to the storage format, whatever format the gradient is in.
+        direction = apply(
+            "divide", gradient._values, np.asarray(divide_by, np.float64), where="unscale"
+        )
+        if self.momentum:
+            previous = self._velocity[i]
+            if previous is not None:
+                decayed = apply(
+                    "multiply", previous._values, constant(self.momentum), where="decay"
+                )
+                direction = apply("add", decayed, direction, where="velocity")
+            self._velocity[i] = Array(direction, f)
+        step = apply("multiply", direction, constant(self.lr), where="step")
+        new = apply("subtract", p.data._values, step, where="result")
+        if events.active():
+            wanted = (direction != 0) & np.isfinite(direction)
+            absorbed = wanted & (new == p.data._values)
+            place = f"{layer}/update/{name}"
+            events.record(
+                place,
+                "absorbed",
+                {
+                    "values": new.size,
+                    "nonzero": int(np.count_nonzero(wanted)),
+                    "swamped": int(np.count_nonzero(absorbed)),
+                },
+            )
+        p.data = Array(new, f)

@@ -1,0 +1,59 @@
+"""Aligned text for terminals: tables and small number phrases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a header, columns padded; text to the left, numbers to the right.
+
+    >>> print(table(["format", "max"], [["fp16", "65504"], ["e4m3", "448"]]))
+    format    max
+    ------  -----
+    fp16    65504
+    e4m3      448
+    """
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [bool(rows) and all(_is_number(cell) for cell in column[1:]) for column in columns]
+    lines = [list(header), ["-" * width for width in widths], *map(list, rows)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _is_number(cell: str) -> bool:
+    return (
+        cell in ("", "-")
+        or cell.lstrip("+-").rstrip("%").replace(" ", "")[:1].isdigit()
+        or (cell.lstrip("+-") in ("inf", "nan"))
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """A share in per cent with two decimals; "-" of nothing, "<0.01%" for what would print as 0.
+
+    >>> share(1, 8), share(0, 8), share(1, 10**6), share(0, 0)
+    ('12.50%', '0', '<0.01%', '-')
+    """
+    if whole == 0:
+        return "-"
+    if part == 0:
+        return "0"
+    percent = 100 * part / whole
+    return f"{percent:.2f}%" if percent >= 0.005 else "<0.01%"
+
+
+def share_of_one(x: Fraction) -> str:
+    """A non-negative fraction of one in per cent, to four significant digits.
+
+    >>> share_of_one(Fraction(1, 2)), share_of_one(Fraction(0))
+    ('50%', '0')
+    """
+    return "0" if x == 0 else f"{float(100 * x):.4g}%"
