@@ -167,7 +167,7 @@ def round_to(
     carrier = "float32" if values.dtype == np.float32 and has_step32(f) else "float64"
     target = target_of(f, saturation, carrier=carrier)
     run = kernels.quantize32 if carrier == "float32" else kernels.quantize64
-    run(np.ascontiguousarray(values, carrier).reshape(-1), target, flat)
+    run(np.ascontiguousarray(_cast(values, carrier)).reshape(-1), target, flat)
     if count and events.active():
         record(place, op, values, out, f, saturation)
     return out
@@ -232,7 +232,7 @@ def decode(codes: object, f: object) -> np.ndarray:
     flat = np.ascontiguousarray(codes).astype(np.uint64).view(np.int64).reshape(-1)
     values = np.empty(flat.shape, np.float64)
     inf_code = -1 if f.inf_code is None else f.inf_code
-    shape = (f.exponent_bits, f.fraction_bits, f._bias)
+    shape = (f.exponent_bits, f.fraction_bits, f._bias, f.smallest_subnormal)
     codec.decode(flat, *shape, f.max_code, inf_code, f.has_negative_zero, values)
     return values.astype(carrier_dtype(f)).reshape(codes.shape)
 
@@ -258,7 +258,7 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
     f = format_of_dtype(values.dtype)
     if f is not None:
         native = np.float64 if f == FP64 else np.float32
-        return values.astype(native, copy=False), own if isinstance(own, Format) else f
+        return _cast(values, native), own if isinstance(own, Format) else f
     if values.dtype.kind in "bui":
         as_float = values.astype(np.float64)
         if values.dtype.itemsize < 8 or not np.any(np.abs(as_float) > 2.0**53):
@@ -274,6 +274,12 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
         f"cannot round values of dtype {values.dtype}; allowed: floats, integers, booleans, "
         "Fractions and Decimals (take real and imaginary parts of complex values yourself)"
     )
+
+
+def _cast(values: np.ndarray, dtype: object) -> np.ndarray:
+    """A conversion that loses nothing; NumPy would warn about signalling NaNs."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(dtype, copy=False)  # type: ignore[call-overload]
 
 
 def _exact_number(v: object) -> exact.Number:

@@ -134,6 +134,10 @@ def record(place: str, op: str, counts: Mapping[str, int]) -> None:
         opened.add(place, op, counts)
 
 
+def _number(mask: np.ndarray) -> int:
+    return int(np.count_nonzero(mask))
+
+
 def record_rounding(
     place: str,
     op: str,
@@ -153,12 +157,12 @@ def record_rounding(
     overflow = np.isfinite(before) & (np.abs(before) >= overflows_from)
     counts: dict[str, int] = {
         "values": before.size,
-        "nonzero": np.count_nonzero(nonzero),
-        "inexact": np.count_nonzero(changed),
-        "underflow": np.count_nonzero(tiny & changed),
-        "flushed_to_zero": np.count_nonzero(nonzero & (magnitude == 0)),
-        "subnormal": np.count_nonzero(tiny & (magnitude != 0)),
-        "overflow": np.count_nonzero(overflow),
-        "saturated": np.count_nonzero(overflow) if saturating else 0,
+        "nonzero": _number(nonzero),
+        "inexact": _number(changed),
+        "underflow": _number(tiny & changed),
+        "flushed_to_zero": _number(nonzero & (magnitude == 0)),
+        "subnormal": _number(tiny & (magnitude != 0)),
+        "overflow": _number(overflow),
+        "saturated": _number(overflow) if saturating else 0,
     }
     record(place, op, counts)

@@ -237,9 +237,11 @@ def multiply(a: float, b: float, f: Format, **settings: str) -> float:
 
 def divide(a: float, b: float, f: Format, **settings: str) -> float:
     """a / b rounded once; x/0 is an infinity (before saturation) and 0/0 is NaN."""
-    if b == 0 and not math.isnan(a):
+    if math.isnan(a) or math.isnan(b) or (a == 0 and b == 0):
+        return round_to(math.nan, f, **settings)
+    if b == 0:
         sign = math.copysign(1.0, a) * math.copysign(1.0, b)
-        return round_to(math.nan if a == 0 else math.copysign(math.inf, sign), f, **settings)
+        return round_to(math.copysign(math.inf, sign), f, **settings)
     if not (math.isfinite(a) and math.isfinite(b)) or a == 0:
         return round_to(a / b, f, **settings)
     return round_to(Fraction(a) / Fraction(b), f, **settings)

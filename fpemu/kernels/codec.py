@@ -41,10 +41,9 @@ def encode(x, exponent_bits, fraction_bits, bias, inf_code, nan_code, minus_zero
 
 
 @kernel
-def decode(codes, exponent_bits, fraction_bits, bias, max_code, inf_code, minus_zero, out):
-    """Values of `codes` (each below ``2**bits``) as float64."""
+def decode(codes, exponent_bits, fraction_bits, bias, unit, max_code, inf_code, minus_zero, out):
+    """Values of `codes` (each below ``2**bits``) as float64; `unit` is the smallest subnormal."""
     sign_at = exponent_bits + fraction_bits
-    unit = 2.0 ** (1 - bias - fraction_bits)
     for i in range(codes.size):
         code = np.int64(codes[i])
         sign = (code >> sign_at) & 1
