@@ -110,7 +110,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self._values)
 
     def __iter__(self) -> Iterator[Array]:
-        return (Array(v, self.format) for v in np.atleast_1d(self._values)[..., None][..., 0])
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d Array")
+        return (Array(v, self.format) for v in self._values)
 
     def __repr__(self) -> str:
         if self.size > 1000:

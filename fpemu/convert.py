@@ -194,7 +194,7 @@ def encode(x: object, f: object, **settings) -> np.ndarray:
     from fpemu.kernels import codec
 
     f = as_format(f)
-    values = np.ascontiguousarray(quantize(x, f, **settings), np.float64)
+    values = np.asarray(quantize(x, f, **settings), np.float64, order="C")
     codes = np.empty(values.shape, np.int64)
     none = -1
     codec.encode(

@@ -151,7 +151,7 @@ def show(x: object, formats: Iterable[object] | object | None = None) -> Shown:
         shown = "-" if error is None else f"{error:+.4g}" if error else "exact"
         rows.append([*(str(row[k]) for k in ("format", "code", "bits", "kind", "value")), shown])
     header = ["format", "code", "bits", "kind", "value", "error (ulp)"]
-    return Shown(text.table(header, rows))
+    return Shown(text.table(header, rows, left=True))
 
 
 def format_facts(f: Format) -> dict[str, object]:

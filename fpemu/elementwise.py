@@ -86,7 +86,7 @@ def _with_residual(op: str, result: np.ndarray, *operands: np.ndarray) -> np.nda
 def _transcendental(op: str, x: np.ndarray) -> np.ndarray:
     from fpemu.kernels import transcendental
 
-    x = np.ascontiguousarray(x, np.float64)
+    x = np.asarray(x, np.float64, order="C")
     out = np.empty_like(x)
     {"exp": transcendental.exp, "log": transcendental.log}[op](x.reshape(-1), out.reshape(-1))
     return out

@@ -6,6 +6,8 @@ from +0 (or from `c`). Each product is rounded to the accumulator's format, then
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fpemu import events, exact
@@ -47,7 +49,7 @@ def sum(
     x = asarray(x)
     values = x._values.reshape(-1) if axis is None else np.moveaxis(x._values, _axis(axis, x), 0)
     terms = values.shape[0]
-    columns = values.reshape(terms, -1)
+    columns = values.reshape(terms, math.prod(values.shape[1:]))
     accumulator = x.format if accumulate is None else as_format(accumulate)
     _check_order(order)
     ones = np.ones((1, terms), columns.dtype)
@@ -86,6 +88,8 @@ def matmul(
     (2048.0, 4096.0)
     """
     a, b = asarray(a), asarray(b)
+    if 0 in (a.ndim, b.ndim):
+        raise ArgumentError("matmul takes arrays of at least one dimension; use * for scalars")
     if a.format != b.format:
         raise ArgumentError(
             f"matmul of {a.format.name} and {b.format.name}: operands must share a format; cast "
@@ -93,7 +97,7 @@ def matmul(
         )
     _check_order(order)
     accumulator = a.format if accumulate is None else as_format(accumulate)
-    if product is not None and as_format(product) != accumulator:
+    if product not in (None, accumulator, accumulator.name):
         raise ArgumentError(
             f"product {product!r} is not available in this version; allowed: None (rounded to the "
             "accumulator's format)"
@@ -241,8 +245,6 @@ def _axis(axis: int, x: Array) -> int:
 
 def _as_matrices(a: np.ndarray, b: np.ndarray):
     """Operands as stacks of matrices that broadcast, the batch shape and the result's tail."""
-    if 0 in (a.ndim, b.ndim):
-        raise ArgumentError("matmul takes arrays of at least one dimension; use * for scalars")
     tail = (() if a.ndim == 1 else (a.shape[-2],)) + (() if b.ndim == 1 else (b.shape[-1],))
     left = a[None, :] if a.ndim == 1 else a
     right = b[:, None] if b.ndim == 1 else b

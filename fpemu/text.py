@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows under a header, columns padded; text to the left, numbers to the right.
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: bool = False) -> str:
+    """Rows under a header, columns padded; text to the left, numbers to the right unless `left`.
 
     >>> print(table(["format", "max"], [["fp16", "65504"], ["e4m3", "448"]]))
     format    max
@@ -17,7 +18,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [bool(rows) and all(_is_number(cell) for cell in column[1:]) for column in columns]
+    right = [
+        not left and bool(rows) and all(_is_number(cell) for cell in column[1:])
+        for column in columns
+    ]
     lines = [list(header), ["-" * width for width in widths], *map(list, rows)]
     return "\n".join(
         "  ".join(
@@ -28,12 +32,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+_NUMBER = re.compile(r"|-|[+-]?(inf|nan)|<?[+-]?\d+(\.\d*)?(e[+-]?\d+)?%?")
+
+
 def _is_number(cell: str) -> bool:
-    return (
-        cell in ("", "-")
-        or cell.lstrip("+-").rstrip("%").replace(" ", "")[:1].isdigit()
-        or (cell.lstrip("+-") in ("inf", "nan"))
-    )
+    return _NUMBER.fullmatch(cell) is not None
 
 
 def share(part: int, whole: int) -> str:

@@ -150,7 +150,11 @@ def test_encode_refuses_what_is_not_a_value():
 def test_sums_stop_where_the_gap_is_two():
     stops = {"fp16": 2048, "bf16": 256, "e4m3": 16, "e5m2": 8}
     for name, stop in stops.items():
-        assert exact.total([1.0] * 4096, fp.as_format(name)) == stop == 2 ** fp.as_format(name).precision
+        assert (
+            exact.total([1.0] * 4096, fp.as_format(name))
+            == stop
+            == 2 ** fp.as_format(name).precision
+        )
 
 
 def test_special_operands_follow_ieee():

@@ -80,15 +80,21 @@ def test_formats_are_immutable_values():
     assert mine != fp.Format(name="half", exponent_bits=5, fraction_bits=10)
     with pytest.raises(AttributeError):
         mine.bias = 3
-    rebuilt = eval(repr(fp.Format("dl", 6, 9)), {"fp": fp})  # noqa: S307
+    rebuilt = eval(repr(fp.Format("dl", 6, 9)), {"fp": fp})
     assert rebuilt == fp.Format("dl", 6, 9)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"exponent_bits": 12, "fraction_bits": 3}, "exponent_bits must be an integer from 1 to 11"),
-        ({"exponent_bits": 5, "fraction_bits": 53}, "fraction_bits must be an integer from 0 to 52"),
+        (
+            {"exponent_bits": 12, "fraction_bits": 3},
+            "exponent_bits must be an integer from 1 to 11",
+        ),
+        (
+            {"exponent_bits": 5, "fraction_bits": 53},
+            "fraction_bits must be an integer from 0 to 52",
+        ),
         ({"exponent_bits": 5.0, "fraction_bits": 2}, "exponent_bits must be an integer"),
         ({"exponent_bits": 5, "fraction_bits": 0}, "use encoding 'fn', 'fnuz' or 'finite'"),
         ({"exponent_bits": 5, "fraction_bits": 2, "encoding": "iee"}, "did you mean 'ieee'?"),

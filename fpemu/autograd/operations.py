@@ -29,10 +29,10 @@ def _linear(site: Site, x: Array, weight: Array, bias: Array) -> tuple[Array, An
     inputs = site.operand(x, "activations", "forward/input")
     weights = site.operand(weight, "weights", "forward/weight")
     y = site.products(inputs, weights.T, "forward")
-    # The bias is a weight too; it joins the sum last, as the epilogue of a matrix product does.
-    b = site.operand(bias, "weights", "forward/bias")
-    b_as_addend = site.unscaled(b, "accumulate", "forward/bias_cast")
-    y = site.apply("add", y, b_as_addend, role="accumulate", where="forward/bias_add")
+    # The bias joins the sum last, as the epilogue of a matrix product does; no product reads it.
+    b = site.hand_on(bias, "weights", "forward/bias")
+    b = site.cast(b, "accumulate", "forward/bias_cast")
+    y = site.apply("add", y, b, role="accumulate", where="forward/bias_add")
     return site.hand_on(y, "activations", "forward/output"), (inputs, weights)
 
 

@@ -22,15 +22,15 @@ class Policy:
     """Which format each role of a value has while a model runs and is trained.
 
     =============  ================================================================================
-    weights        what products read as weights and biases: the working copy
+    weights        what products read as weights, and the biases: the working copy
     activations    what products read as input, and what layers hand forward
     gradients      what products read as incoming gradient, and what layers hand back, parameter
                    gradients included
     accumulate     every product and every partial sum inside a matrix product
     master         the stored weights that updates are applied to; None: no separate copy, updates
                    are applied in the weights' format
-    outputs        if set, all results of layers are handed on in it, and the formats above are
-                   operand formats only (how systems use FP8)
+    outputs        if set, results of layers and biases have this format, and the three formats
+                   above are those of products' operands only (how systems use FP8)
     loss           softmax, logarithm and mean of the loss, each operation rounded
     loss_scale     the loss gradient is multiplied by it and divided out again before the update
     scaling        "none", or "per_tensor": operands are scaled by a power of two before they are

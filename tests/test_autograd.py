@@ -1,0 +1,189 @@
+"""Gradients against numeric ones, and a rounded layer against the reference, value by value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import assert_same
+
+import fpemu as fp
+from fpemu import exact, nn
+from fpemu.autograd.check import GradientMismatchError, check_grad
+from fpemu.autograd.operations import CROSS_ENTROPY, LINEAR, RELU, TABLE
+from fpemu.autograd.site import plain_site
+from fpemu.autograd.tensor import Operation, Tensor, apply
+
+SITE = plain_site("here")
+rng = np.random.default_rng(11)
+X, W, B = rng.standard_normal((4, 3)), rng.standard_normal((5, 3)), rng.standard_normal(5)
+TARGETS = np.array([0, 4, 2, 2])
+
+
+def network(x: Tensor, w: Tensor, b: Tensor, relu: Operation = RELU) -> Tensor:
+    hidden = apply(relu, SITE, apply(LINEAR, SITE, x, w, b))
+    return apply(CROSS_ENTROPY, SITE, hidden, targets=TARGETS)
+
+
+def test_gradients_of_every_operation_agree_with_numeric_ones():
+    assert set(TABLE) == {"linear", "relu", "cross_entropy"}  # a new row needs a check here
+    check_grad(network, [X, W, B])
+
+
+def test_the_check_catches_a_wrong_gradient():
+    def wrong(site, positive, gradient, needed):
+        (g,) = RELU.backward(site, positive, gradient, needed)
+        return (fp.array(np.asarray(g) * 1.001, fp.FP64),)
+
+    broken = RELU._replace(backward=wrong)
+    with pytest.raises(GradientMismatchError, match="gradient of input 0: analytic"):
+        check_grad(lambda x, w, b: network(x, w, b, broken), [X, W, B])
+
+
+def test_gradients_add_where_a_tensor_is_used_twice():
+    x = Tensor(fp.array(X, fp.FP64), requires_grad=True)
+    w = Tensor(fp.array(rng.standard_normal((3, 3)), fp.FP64), requires_grad=True)
+    zero = Tensor(fp.array(np.zeros(3), fp.FP64))
+
+    def twice(x, w):
+        return apply(
+            CROSS_ENTROPY,
+            SITE,
+            apply(LINEAR, SITE, apply(LINEAR, SITE, x, w, zero), w, zero),
+            targets=np.array([0, 1, 2, 2]),
+        )
+
+    check_grad(twice, [np.asarray(x), np.asarray(w)])
+
+
+def test_a_deep_graph_needs_no_recursion():
+    x = Tensor(fp.array(np.ones((1, 1)), fp.FP64), requires_grad=True)
+    y = x
+    for _ in range(3000):
+        y = apply(RELU, SITE, y)
+    apply(CROSS_ENTROPY, SITE, y, targets=np.array([0])).backward()
+    assert x.grad.tolist() == [[0.0]]
+
+
+def test_the_graph_is_freed_and_no_grad_records_nothing():
+    x = Tensor(fp.array(np.ones((1, 2)), fp.FP64), requires_grad=True)
+    loss = apply(CROSS_ENTROPY, SITE, x, targets=np.array([0]))
+    loss.backward()
+    with pytest.raises(fp.ArgumentError, match="backward needs a recorded graph"):
+        loss.backward()
+    with fp.no_grad():
+        assert not apply(RELU, SITE, x).requires_grad
+    with pytest.raises(fp.ArgumentError, match=r"got shape \(1, 2\); sum first"):
+        x.backward()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fp16",
+        "bf16",
+        "weights=e4m3 activations=e5m2 gradients=e5m2 accumulate=fp16",
+        "weights=bf16 activations=fp16 gradients=e5m2 accumulate=fp32 outputs=tf32",
+    ],
+)
+def test_a_linear_layer_rounds_each_value_where_it_says(text):
+    policy = fp.Policy.parse(text)
+    layer = nn.Linear(6, 3)
+    values = rng.standard_normal((2, 6)).astype(np.float32)
+    with policy:
+        y = layer(Tensor(values, requires_grad=True))
+    out = policy.outputs or policy.activations
+    for n, o in np.ndindex(2, 3):
+        w = [exact.round_to(v, policy.weights) for v in np.asarray(layer.weight)[o].tolist()]
+        x = [exact.round_to(v, policy.activations) for v in values[n].tolist()]
+        total = exact.dot(x, w, policy.accumulate)
+        b = exact.round_to(float(np.asarray(layer.bias)[o]), policy.outputs or policy.weights)
+        total = exact.add(total, exact.round_to(b, policy.accumulate), policy.accumulate)
+        assert_same(np.asarray(y)[n, o], exact.round_to(total, out), n)
+    assert y.data.format == out
+
+
+def test_a_backward_pass_rounds_each_value_where_it_says():
+    policy = fp.Policy.parse("weights=fp16 activations=bf16 gradients=e5m2 accumulate=fp32")
+    site = policy.site("layer")
+    x, w = (fp.array(v, f) for v, f in ((X, fp.FP32), (W, fp.FP32)))
+    b = fp.array(B, fp.FP32)
+    _, saved = LINEAR.forward(site, x, w, b)
+    g = fp.array(rng.standard_normal((4, 5)), fp.FP32)
+    to_x, to_w, to_b = LINEAR.backward(site, saved, g, (True, True, True))
+    gq = np.vectorize(lambda v: exact.round_to(float(v), fp.E5M2))(np.asarray(g))
+    wq = np.vectorize(lambda v: exact.round_to(float(v), fp.FP16))(np.asarray(w))
+    xq = np.vectorize(lambda v: exact.round_to(float(v), fp.BF16))(np.asarray(x))
+    for got, left, right in ((to_x, gq, wq), (to_w, gq.T, xq), (to_b, np.ones((1, 4)), gq)):
+        want = [
+            [
+                exact.round_to(exact.dot(row.tolist(), col.tolist(), fp.FP32), fp.E5M2)
+                for col in right.T
+            ]
+            for row in left
+        ]
+        assert_same(got, np.reshape(want, got.shape), np.reshape(want, got.shape))
+        assert got.format == fp.E5M2
+
+
+def test_per_tensor_scaling_uses_the_whole_range_and_changes_no_significand():
+    policy = fp.policies["fp8_hybrid"]
+    small = fp.array(X * 2.0**-30, fp.FP32)
+    operand = policy.site("layer").operand(small, "activations", "forward/input")
+    top = np.abs(np.asarray(operand.array)).max()
+    assert fp.E4M3.max / 2 < top <= fp.E4M3.max
+    for name in ("weights", "gradients"):
+        zeros = policy.site("layer").operand(fp.array(np.zeros(3), fp.FP32), name, "x")
+        assert (operand.array.format, zeros.exponent) == (fp.E4M3, 0)
+    assert 2.0**operand.exponent * np.abs(np.asarray(small)).max() == pytest.approx(top, rel=0.07)
+    # Unscaled, products of such values would underflow; scaled, only E4M3's rounding is left.
+    layer = nn.Linear(3, 5)
+    with policy:
+        y = np.asarray(layer(Tensor(small))) - np.asarray(layer.bias)
+    with fp.policies["fp32"]:
+        want = np.asarray(layer(Tensor(small))) - np.asarray(layer.bias)
+    assert np.abs(y - want).max() < 2.0**-20
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: nn.Linear(3, 2)(np.ones((2, 4), np.float32)),
+            "linear takes input of shape (batch, 3)",
+        ),
+        (lambda: nn.Linear(0, 2), "Linear's inputs must be a positive integer, got 0"),
+        (
+            lambda: nn.cross_entropy(Tensor(X), [0, 1, 2, 3]),
+            "target 3 is out of range; allowed: 0 to 2",
+        ),
+        (lambda: nn.cross_entropy(Tensor(X), [0, 1]), "one target per row, got (4, 3) and (2,)"),
+        (lambda: nn.cross_entropy(Tensor(X), [0.5]), "targets must be a 1-d array of integers"),
+        (lambda: nn.mlp([3]), "an MLP needs at least an input and an output size"),
+        (lambda: nn.Sequential(3), "Sequential takes modules, got 3"),
+    ],
+)
+def test_bad_input_to_layers_is_refused(call, message):
+    with pytest.raises(fp.ArgumentError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_state_dicts_have_pytorchs_keys_and_layouts():
+    model = nn.mlp([4, 3, 2])
+    state = model.state_dict()
+    assert {k: v.shape for k, v in state.items()} == {
+        "0.weight": (3, 4),
+        "0.bias": (3,),
+        "2.weight": (2, 3),
+        "2.bias": (2,),
+    }
+    state["0.bias"][:] = 7
+    assert 7 not in np.asarray(model[0].bias)
+    model.load_state_dict(state)
+    assert np.asarray(model[0].bias).tolist() == [7, 7, 7]
+    with pytest.raises(fp.ArgumentError, match=r"missing \['2.bias'\], unexpected \['x'\]"):
+        model.load_state_dict({**{k: v for k, v in state.items() if k != "2.bias"}, "x": 1})
+    with pytest.raises(fp.ArgumentError, match=r"'0.bias'\] has shape \(2,\), the model \(3,\)"):
+        model.load_state_dict({**state, "0.bias": np.ones(2)})
+    assert [p.name for p in model.parameters()][2] == "layers.2/weight"
+    assert repr(model) == "Sequential(Linear(4, 3), ReLU(), Linear(3, 2))"

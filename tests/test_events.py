@@ -1,0 +1,147 @@
+"""Counts against a count by hand: every event recomputed from exact rationals."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import assert_same
+
+import fpemu as fp
+from fpemu import exact
+from fpemu.events import EVENTS, Trace
+from fpemu.formats import NAMED
+
+
+def judge(x: Fraction, f: fp.Format, saturation: str = "none") -> Counter:
+    """The events of rounding the exact value x to f, from their definitions."""
+    got = exact.round_to(x, f, saturation=saturation)
+    c = Counter(values=1, nonzero=int(x != 0))
+    fits = abs(unbounded(x, f)) <= Fraction(f.max)
+    c["overflow"] = int(not fits)
+    c["saturated"] = int(not fits and saturation != "none")
+    c["inexact"] = int(not math.isfinite(got) or Fraction(got) != x)
+    tiny = x != 0 and abs(got) < f.smallest_normal
+    c["underflow"] = int(tiny and c["inexact"])
+    c["flushed_to_zero"] = int(x != 0 and got == 0)
+    c["subnormal"] = int(tiny and got != 0)
+    return c
+
+
+def unbounded(x: Fraction, f: fp.Format) -> Fraction:
+    """x rounded to nearest even (as Python's round does) as if there were no largest value."""
+    if x == 0:
+        return x
+    e = max(exact.floor_log2(abs(x)), f.emin)
+    unit = Fraction(2) ** (e - f.fraction_bits)
+    return round(x / unit) * unit
+
+
+def counted(t: Trace) -> dict[str, int]:
+    return {event: t.count(event) for event in EVENTS}
+
+
+@pytest.mark.parametrize("f", [f for f in NAMED.values() if f.emax <= 127], ids=str)
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=8))
+def test_quantize_counts_what_happened(f, values):
+    want = Counter(dict.fromkeys(EVENTS, 0))
+    for v in values:
+        want.update(judge(Fraction(v), f))
+    with fp.trace() as t:
+        fp.quantize(np.array(values, np.float64), f)
+    assert counted(t) == want
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    names=st.sampled_from(
+        [
+            ("fp16", "fp16"),
+            ("bf16", "bf16"),
+            ("e4m3", "fp32"),
+            ("fp32", "fp32"),
+            ("fp16", "e5m2"),
+            ("tf32", "tf32"),
+            ("e5m2", "e5m2"),
+            ("bf16", "fp32"),
+            ("fp32", "fp16"),
+        ]
+    ),
+    spread=st.integers(1, 40),
+)
+def test_matmul_counts_every_product_and_partial_sum(seed, names, spread):
+    f, acc = map(fp.as_format, names)
+    rng = np.random.default_rng(seed)
+    raw = np.ldexp(rng.standard_normal((2, 6)), rng.integers(-spread, spread // 2 + 1, (2, 6)))
+    a = fp.array(raw, f, saturation="finite")
+    b = fp.array(rng.standard_normal((6, 3)) * (rng.random((6, 3)) > 0.1), f, saturation="finite")
+    want = Counter(dict.fromkeys(EVENTS, 0))
+    for i, j in np.ndindex(2, 3):
+        total = 0.0
+        for k in range(6):
+            x, y = float(a[i, k]), float(b[k, j])
+            product = exact.multiply(x, y, acc)
+            want.update(judge(Fraction(x) * Fraction(y), acc))
+            new = exact.add(total, product, acc)
+            if math.isfinite(total) and math.isfinite(product):
+                event = judge(Fraction(total) + Fraction(product), acc)
+                want.update(event)
+                want["swamped"] += int(product != 0 and new == total)
+            else:
+                want.update(values=1, nonzero=1)
+            total = new
+    with fp.trace() as t:
+        fp.matmul(a, b, accumulate=acc, out=acc)
+    assert counted(t) == want
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2))
+def test_elementwise_counts_even_what_float64_drops(pair):
+    x, y = (fp.array([v], fp.FP32) for v in pair)
+    want = Counter(dict.fromkeys(EVENTS, 0))
+    want.update(judge(Fraction(pair[0]) + Fraction(pair[1]), fp.FP32))
+    with fp.trace() as t:
+        x + y
+    assert counted(t) == want
+
+
+def test_traces_nest_and_close():
+    with fp.trace() as outer:
+        fp.quantize(1e-9, fp.FP16)
+        with fp.trace() as inner:
+            fp.quantize([1e-9, 1.0], fp.FP16)
+    fp.quantize(1e-9, fp.FP16)
+    assert (outer.count("flushed_to_zero"), inner.count("flushed_to_zero")) == (2, 1)
+    assert outer.count("values") == 3
+    with pytest.raises(ZeroDivisionError), fp.trace() as broken:
+        1 / 0  # noqa: B018
+    fp.quantize(1e-9, fp.FP16)
+    assert broken.count("values") == 0
+
+
+def test_tables_and_places():
+    with fp.trace() as t:
+        fp.sum(np.ones(3000, np.float16))
+        fp.quantize([1e-9], fp.FP16)
+    assert t.count("swamped", op="sum") == 3000 - 2048
+    assert t.count("swamped", op="quantize") == 0
+    assert t.count("values", place="layers.*") == 0
+    assert [row["op"] for row in t.to_dicts()] == ["sum", "quantize"]
+    assert "swamped" in t.table().splitlines()[0]
+    with pytest.raises(fp.ArgumentError, match="unknown event 'swamp'; did you mean 'swamped'"):
+        t.count("swamp")
+
+
+def test_watching_changes_nothing():
+    rng = np.random.default_rng(0)
+    a, b = (fp.array(rng.standard_normal((9, 9)) * 50, fp.E4M3) for _ in range(2))
+    quiet = a @ b
+    with fp.trace():
+        assert_same(a @ b, quiet, quiet)
+        assert_same(np.exp(a), np.exp(a), a)
