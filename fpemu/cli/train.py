@@ -150,28 +150,7 @@ def _report(runs: dict[str, Run]) -> str:
     for name, run in runs.items():
         if str(run.policy) != name:
             parts.append(f"{name}: {run.policy}")
-    rows = []
-    for name, run in runs.items():
-        final = run.history.final
-        rows.append(
-            [
-                _short(name),
-                str(final["epoch"]),
-                f"{final['test_accuracy']:.2%}",
-                f"{final['test_loss']:.4f}",
-                f"{final['train_loss']:.4f}",
-                f"{sum(row['seconds'] for row in run.history.rows):.1f}",
-            ]
-        )
-    header = ["run", "epochs", "test accuracy", "test loss", "train loss", "seconds"]
-    parts += ["", text.table(header, rows), "", _losses_table(runs), ""]
-    parts.append(
-        "Shares are of the nonzero values of that layer and role in the whole run. absorbed:"
-    )
-    parts.append(
-        "in updates, weights that a nonzero update left unchanged; in accumulate, products"
-    )
-    parts.append("that a partial sum swallowed.")
+    parts += ["", _results_table(runs), "", _losses_table(runs), "", *_LEGEND]
     for name, run in runs.items():
         first = run.history.first_nonfinite
         if first:
@@ -180,6 +159,38 @@ def _report(runs: dict[str, Run]) -> str:
                 f"parameter {first['parameter']}"
             )
     return "\n".join(parts)
+
+
+_LEGEND = (
+    "Shares are of the nonzero values of that layer and role over the whole run; test rows are not",
+    "counted. to zero, subnormal, overflow: what rounding made of them. absorbed: in update, weights",
+    "that a nonzero update left unchanged; in accumulate, products that a partial sum swallowed.",
+)
+
+
+def _results_table(runs: dict[str, Run]) -> str:
+    """A row per run: how well it learned, and the two losses that most often stop learning."""
+    from fpemu.diagnose import value_losses
+
+    rows = []
+    for name, run in runs.items():
+        final, losses = run.history.final, value_losses(run.history.trace)
+        gradients = [loss for loss in losses if loss.role == "gradients"]
+        updates = [loss for loss in losses if loss.role == "update"]
+        rows.append(
+            [
+                _short(name),
+                str(final["epoch"]),
+                f"{final['test_accuracy']:.2%}",
+                f"{final['test_loss']:.4f}",
+                f"{final['train_loss']:.4f}",
+                text.share(sum(x.to_zero for x in gradients), sum(x.nonzero for x in gradients)),
+                text.share(sum(x.absorbed for x in updates), sum(x.updates for x in updates)),
+                f"{sum(row['seconds'] for row in run.history.rows):.1f}",
+            ]
+        )
+    header = ["run", "epochs", "test accuracy", "test loss", "train loss"]
+    return text.table([*header, "gradients to zero", "updates absorbed", "seconds"], rows)
 
 
 def _losses_table(runs: dict[str, Run]) -> str:
