@@ -88,6 +88,14 @@ def test_midpoints_and_values_from_float64_agree_with_mpfr(f):
     assert_same(fp.quantize(points, f), mpfr_quantize(points, f), points)
 
 
+@pytest.mark.parametrize("f", [fp.TF32, fp.FP16, fp.BF16, fp.FP32], ids=str)
+def test_midpoints_agree_with_the_exact_reference(f):
+    """All of FP16's and BF16's, every eleventh of TF32's and FP32's edges (8-bit: see below)."""
+    points = fp32_edges() if f == fp.FP32 else midpoints(f)
+    points = points[:: 1 if f.bits <= 16 else 11]
+    assert_same(fp.quantize(points, f), [exact.round_to(x, f) for x in points.tolist()], points)
+
+
 def test_fp32_edges_from_float64_agree_with_the_processor():
     points = np.concatenate([fp32_edges(), SPECIALS])
     want = cast(points, np.float32)
