@@ -61,6 +61,13 @@ if TYPE_CHECKING:
     from fpemu.linalg import dot as dot
     from fpemu.linalg import matmul as matmul
     from fpemu.linalg import sum as sum
+    from fpemu.neighbours import classify as classify
+    from fpemu.neighbours import next_down as next_down
+    from fpemu.neighbours import next_up as next_up
+    from fpemu.neighbours import nextafter as nextafter
+    from fpemu.neighbours import shortest as shortest
+    from fpemu.neighbours import ulp as ulp
+    from fpemu.neighbours import values as values
     from fpemu.policy import Policy as Policy
     from fpemu.policy import policies as policies
     from fpemu.random import manual_seed as manual_seed
@@ -81,6 +88,8 @@ _LAZY = {
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",
     **dict.fromkeys(("train", "History"), "training"),
+    **dict.fromkeys(("next_up", "next_down", "nextafter", "ulp", "classify"), "neighbours"),
+    **dict.fromkeys(("values", "shortest"), "neighbours"),
 }
 
 __all__ = [

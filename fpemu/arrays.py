@@ -133,7 +133,10 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any) -> Array:
         """The same values in another shape, as `numpy.reshape`."""
-        return Array(self._values.reshape(*shape), self.format)
+        try:
+            return Array(self._values.reshape(*shape), self.format)
+        except (ValueError, TypeError) as error:
+            raise ArgumentError(f"cannot reshape {self.shape} to {shape}: {error}") from None
 
     def __getitem__(self, index: Any) -> Array:
         return Array(np.asarray(self._values[index]), self.format)
@@ -179,6 +182,13 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
                 + ", negative, absolute; or leave the format with numpy.asarray(x)"
             )
         operands = [self._operand(v, ufunc) for v in inputs]
+        try:
+            np.broadcast_shapes(*(v.shape for v in operands))
+        except ValueError:
+            shapes = " and ".join(str(v.shape) for v in operands)
+            raise ArgumentError(
+                f"{ufunc.__name__} of shapes {shapes}: they do not broadcast"
+            ) from None
         if ufunc in _COMPARISONS:
             return ufunc(*operands)
         return Array(elementwise.apply(_UFUNCS[ufunc], *operands, f=self.format), self.format)

@@ -6,6 +6,7 @@ size, a Fraction or Decimal, an ml_dtypes value. It never passes through a narro
 
 from __future__ import annotations
 
+import functools
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -31,23 +32,31 @@ def carrier_dtype(f: Format) -> np.dtype:
 
 def has_step32(f: Format) -> bool:
     """Whether the kernels can round a float32 to `f` without leaving float32."""
-    return f.fraction_bits > 0 and (_is_narrow(f) or _is_masked(f))
+    return _is_narrow(f) or _is_masked(f)
 
 
 def has_step64(f: Format) -> bool:
     """Whether the kernels can round a float64 to `f` without leaving float64."""
-    return f == FP64 or (f.fraction_bits > 0 and f.emax + 53 - f.precision < 1023)
+    return f == FP64 or (f.emax + 53 - f.precision < 1023 and f.emin - f.fraction_bits >= -1022)
 
 
 def _is_narrow(f: Format) -> bool:
-    return f.precision < 24 and f.emin >= -126 and f.emax + 24 - f.precision < 127
+    within = f.emin - f.fraction_bits >= -126 and f.emax + 24 - f.precision < 127
+    return f.precision < 24 and within
 
 
 def _is_masked(f: Format) -> bool:
     return f.emin == FP32.emin and f.emax == FP32.emax and f.has_inf and f.precision <= 24
 
 
-def target_of(f: Format, saturation: str, *, carrier: str):
+@functools.lru_cache(maxsize=512)
+def target_of(
+    f: Format,
+    saturation: str,
+    *,
+    carrier: str,
+    rounding: str = "nearest_even",
+):
     """The kernels' description of rounding to `f` in a "float32" or "float64" carrier."""
     from fpemu.kernels import step
 
@@ -55,28 +64,53 @@ def target_of(f: Format, saturation: str, *, carrier: str):
         kind = step.MASKED if _is_masked(f) else step.NARROW
     else:
         kind = step.NATIVE64 if f == FP64 else step.WIDE
-    infinity = exact.infinity_of(f, saturation)
-    # The halfway point above the largest value rounds away exactly if the largest code is odd.
-    halfway = Fraction(f.max) + Fraction(2) ** (f.emax - f.fraction_bits - 1)
-    try:
-        edge = float(halfway)
-    except OverflowError:  # FP64 itself: the carrier overflows first
-        edge = math.inf
-    if f.max_code % 2 == 0 and edge < math.inf:
-        up = np.float32(np.inf) if carrier == "float32" else np.inf
-        edge = float(np.nextafter(np.dtype(carrier).type(edge), up))
+    edge = overflow_edge(f, rounding, negative=False)
+    if carrier == "float32":
+        edge = _up_to_float32(edge)
     return step.Target(
         kind=kind,
         dropped=(24 if carrier == "float32" else 53) - f.precision,
         emin=f.emin,
         emax=f.emax,
         largest=f.max,
-        overflow=infinity if saturation == "none" else f.max,
-        infinity=infinity,
+        overflow=exact.overflow_of(f, False, rounding, saturation),
+        overflow_negative=exact.overflow_of(f, True, rounding, saturation),
+        infinity=exact.infinity_of(f, saturation),
         minus_zero=f.has_negative_zero,
+        odd_field=f._bias % 2,
         tiny=f.smallest_normal,
         overflows_from=edge,
     )
+
+
+@functools.lru_cache(maxsize=512)
+def overflow_edge(f: Format, rounding: str, *, negative: bool) -> float:
+    """The smallest float64 magnitude that rounds beyond ``f.max``, exponents being unbounded."""
+    last_place = Fraction(2) ** (f.emax - f.fraction_bits)
+    largest, odd = Fraction(f.max), f.max_code % 2 == 1
+    match rounding:
+        case "nearest_even":
+            edge, itself = largest + last_place / 2, odd  # the tie goes away from an odd code
+        case "nearest_away":
+            edge, itself = largest + last_place / 2, True
+        case "to_odd":
+            edge, itself = (largest + last_place, True) if odd else (largest, False)
+        case _:
+            outward = {"toward_positive": not negative, "toward_negative": negative}
+            away = outward.get(rounding, False)
+            edge, itself = (largest, False) if away else (largest + last_place, True)
+    try:
+        nearest = float(edge)
+    except OverflowError:  # FP64 itself
+        return math.inf
+    return nearest if itself else math.nextafter(nearest, math.inf)
+
+
+def _up_to_float32(x: float) -> float:
+    """The smallest float32 that is not below x."""
+    with np.errstate(over="ignore"):
+        nearest = np.float32(x)
+        return float(nearest if float(nearest) >= x else np.nextafter(nearest, np.float32(np.inf)))
 
 
 def quantize(
@@ -95,9 +129,8 @@ def quantize(
     x : array_like of any shape: floats (any NumPy or ml_dtypes kind), integers, booleans,
         Fractions, Decimals or an `Array`.
     f : a `Format`, its name, or a dtype.
-    rounding, saturation, subnormals : see `fpemu.rounding`. "nearest_even" runs in a kernel, the
-        other deterministic modes in the exact reference (some microseconds per element).
-        "stochastic" is not available in this version. "daz" reads subnormals of `x`'s own format
+    rounding, saturation, subnormals : see `fpemu.rounding`. "stochastic" is not available in this
+        version. "daz" reads subnormals of `x`'s own format
         (its dtype's; float64 for Python numbers) as zero; "ftz" makes subnormal results zero.
     out : where to put the result; C-contiguous, shape of `x`, dtype of the carrier.
 
@@ -129,15 +162,12 @@ def quantize(
         )
     values, source = numbers_of(x)
     result = _prepare_out(out, values.shape, f)
-    if values.dtype == object or rounding != "nearest_even" or not has_step64(f):
-        _quantize_exact(values, source, f, rounding, saturation, subnormals, result)
+    if values.dtype == object:
+        _quantize_exact(values, f, rounding, saturation, subnormals, result)
         return result
     if "daz" in subnormals:
         values = _without_subnormals(values, source)
-    round_to(values, f, saturation, out=result)
-    if "ftz" in subnormals:
-        np.copyto(result, _without_subnormals(result, f))
-    return result
+    return round_to(values, f, saturation, rounding=rounding, subnormals=subnormals, out=result)
 
 
 def round_to(
@@ -145,12 +175,14 @@ def round_to(
     f: Format,
     saturation: str = "none",
     *,
+    rounding: str = "nearest_even",
+    subnormals: str = "gradual",
     place: str = "",
     op: str = "quantize",
     count: bool = True,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Float32 or float64 `values` rounded to nearest even in `f`, in the fitting kernel.
+    """Float32 or float64 `values` rounded once to `f`, in the fitting kernel.
 
     What happened is counted at `place` if a trace is open, unless `count` is false.
     """
@@ -159,26 +191,48 @@ def round_to(
     if out is None:
         out = np.empty(values.shape, carrier_dtype(f))
     if not has_step64(f):
-        _quantize_exact(values, f, f, "nearest_even", saturation, "gradual", out)
-        return out
-    if not f.has_nan:
-        values = _without_nan(values, f, saturation)
-    flat = out.reshape(-1)  # a view: `out` is contiguous
-    carrier = "float32" if values.dtype == np.float32 and has_step32(f) else "float64"
-    target = target_of(f, saturation, carrier=carrier)
-    run = kernels.quantize32 if carrier == "float32" else kernels.quantize64
-    run(np.ascontiguousarray(_cast(values, carrier)).reshape(-1), target, flat)
+        _quantize_exact(values, f, rounding, saturation, subnormals, out)
+    else:
+        if not f.has_nan:
+            values = _without_nan(values, f, saturation)
+        carrier = "float32" if values.dtype == np.float32 and has_step32(f) else "float64"
+        target = target_of(f, saturation, carrier=carrier, rounding=rounding)
+        run = (kernels.quantize32 if carrier == "float32" else kernels.quantize64)[
+            _mode(f, rounding, subnormals)
+        ]
+        flat = out.reshape(-1)  # a view: `out` is contiguous
+        run(np.ascontiguousarray(_cast(values, carrier)).reshape(-1), target, flat)
     if count and events.active():
-        record(place, op, values, out, f, saturation)
+        record(place, op, values, out, f, saturation, rounding)
     return out
 
 
+def _mode(f: Format, rounding: str, subnormals: str) -> int:
+    """The kernels' number of a rounding mode."""
+    from fpemu.kernels import step
+
+    by_code = f.fraction_bits == 0 and rounding == "nearest_even"
+    mode = step.NEAREST_EVEN_CODE if by_code else getattr(step, rounding.upper())
+    return mode + (step.FLUSH if "ftz" in subnormals else 0)
+
+
 def record(
-    place: str, op: str, before: np.ndarray, after: np.ndarray, f: Format, saturation: str
+    place: str,
+    op: str,
+    before: np.ndarray,
+    after: np.ndarray,
+    f: Format,
+    saturation: str,
+    rounding: str = "nearest_even",
+    also_inexact: np.ndarray | None = None,
 ) -> None:
     """Count in the open traces what rounding `before` to `after`, values of `f`, did."""
-    edge = target_of(f, saturation, carrier="float64").overflows_from
-    events.record_rounding(place, op, before, after, f, edge, saturation != "none")
+    edges = (
+        overflow_edge(f, rounding, negative=False),
+        overflow_edge(f, rounding, negative=True),
+    )
+    saturating = saturation != "none"
+    events.record_rounding(place, op, before, after, f, edges, saturating, also_inexact)
 
 
 def encode(x: object, f: object, **settings) -> np.ndarray:
@@ -254,7 +308,10 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
     array of ints, floats and Fractions, which only the exact path takes.
     """
     own = getattr(x, "format", None)
-    values = np.asarray(x)
+    try:
+        values = np.asarray(x)
+    except ValueError as error:  # rows of different lengths
+        raise ArgumentError(f"cannot make an array of {x!r}: {error}") from None
     f = format_of_dtype(values.dtype)
     if f is not None:
         native = np.float64 if f == FP64 else np.float32
@@ -320,12 +377,9 @@ def _without_nan(values: np.ndarray, f: Format, saturation: str) -> np.ndarray:
     return np.where(bad, exact.nan_of(f, saturation), values) if bad.any() else values
 
 
-def _quantize_exact(values, source, f, rounding, saturation, subnormals, out) -> None:
+def _quantize_exact(values, f, rounding, saturation, subnormals, out) -> None:
+    """By the reference, element by element: for numbers and formats that no kernel takes."""
+    settings = {"rounding": rounding, "saturation": saturation, "subnormals": subnormals}
     flat = out.reshape(-1)
     for i, v in enumerate(values.flat):
-        number = v if isinstance(v, (int, Fraction)) else float(v)
-        if isinstance(number, float):
-            number = exact.read_operand(number, source, subnormals)
-        flat[i] = exact.round_to(
-            number, f, rounding=rounding, saturation=saturation, subnormals=subnormals
-        )
+        flat[i] = exact.round_to(v if isinstance(v, (int, Fraction)) else float(v), f, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -37,7 +38,8 @@ def parse_number(written: str) -> exact.Number:
         if clean.lstrip("+-") in ("inf", "infinity", "nan"):
             return float(clean)
         if "0x" in clean:
-            return float.fromhex(clean)
+            value = _hexadecimal(clean)
+            return -0.0 if value == 0 and clean.startswith("-") else value
         base, power, exponent = clean.replace("**", "^").partition("^")
         if power and abs(int(exponent)) > 20000:
             raise ValueError(exponent)
@@ -49,6 +51,22 @@ def parse_number(written: str) -> exact.Number:
             f"{written!r} is not a number; write for example 0.1, 1e-7, 2^-25, 1/3, 0x1p-3, inf or nan"
         ) from None
     return -0.0 if value == 0 and clean.startswith("-") else value
+
+
+_HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?\d{1,5}))?")
+
+
+def _hexadecimal(clean: str) -> Fraction:
+    """The exact value of C's hexadecimal notation; float.fromhex would round it."""
+    match = _HEXADECIMAL.fullmatch(clean)
+    if not match or not match[2] + match[3]:
+        raise ValueError(clean)
+    sign, whole, part, power = match.groups()
+    exponent = int(power or 0)
+    if abs(exponent) > 20000:
+        raise ValueError(clean)
+    magnitude = Fraction(int(whole + part, 16), 16 ** len(part)) * Fraction(2) ** exponent
+    return -magnitude if sign == "-" else magnitude
 
 
 def decimal(x: float) -> str:
@@ -81,6 +99,9 @@ def split_bits(code: int, f: Format) -> str:
 
 def describe(x: exact.Number, f: Format) -> dict[str, object]:
     """`x` rounded once to `f`, nearest even: code, bits, exact value, error, neighbours."""
+    if isinstance(x, float) and math.isnan(x) and not f.has_nan:
+        fields = ("code", "bits", "value", "below", "above", "error_ulps")
+        return {"format": f.name, "kind": "has no NaN", **dict.fromkeys(fields)}
     value = exact.round_to(x, f)
     code = exact.encode(value, f)
     row: dict[str, object] = {
@@ -96,8 +117,8 @@ def describe(x: exact.Number, f: Format) -> dict[str, object]:
     if math.isfinite(value):
         below, above = neighbours(value, f)
         row["below"], row["above"] = decimal(below), decimal(above)
-        exact_x = Fraction(x) if not isinstance(x, float) or math.isfinite(x) else None
-        if exact_x is not None:
+        if not isinstance(x, float) or math.isfinite(x):
+            exact_x = Fraction(x)
             e = max(exact.floor_log2(abs(Fraction(value))), f.emin) if value else f.emin
             ulp = Fraction(2) ** (e - f.fraction_bits)
             row["error_ulps"] = float((Fraction(value) - exact_x) / ulp)
@@ -136,8 +157,13 @@ def show(x: object, formats: Iterable[object] | object | None = None) -> Shown:
     e4m3    0x1d    0 0011 101          normal  0.1015625        +0.2
     """
     number = parse_number(x) if isinstance(x, str) else x
+    if isinstance(number, Decimal) and number.is_finite():
+        number = Fraction(number)
     if not isinstance(number, (int, float, Fraction)):
-        number = float(number)  # type: ignore[arg-type]
+        try:
+            number = float(number)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise ArgumentError(f"show takes one number or its text, got {x!r}") from None
     if formats is None:
         chosen = list(DEFAULT_FORMATS)
     elif isinstance(formats, (str, Format)) or not isinstance(formats, Iterable):
@@ -149,7 +175,8 @@ def show(x: object, formats: Iterable[object] | object | None = None) -> Shown:
         row = describe(number, f)
         error = row["error_ulps"]
         shown = "-" if error is None else f"{error:+.4g}" if error else "exact"
-        rows.append([*(str(row[k]) for k in ("format", "code", "bits", "kind", "value")), shown])
+        fields = (row[k] for k in ("format", "code", "bits", "kind", "value"))
+        rows.append([*("-" if field is None else str(field) for field in fields), shown])
     header = ["format", "code", "bits", "kind", "value", "error (ulp)"]
     return Shown(text.table(header, rows, left=True))
 

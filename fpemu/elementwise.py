@@ -57,8 +57,8 @@ def apply(
             result = _NUMPY[op](*wide)
         out = round_to(result, f, saturation, count=False)
         if events.active():
-            before = _with_residual(op, result, *wide)
-            record(place, count_as or op, before, out, f, saturation)
+            also_inexact = _dropped_bits(op, result, *wide)
+            record(place, count_as or op, result, out, f, saturation, also_inexact=also_inexact)
         return out
     arrays = np.broadcast_arrays(*wide)
     out = np.empty(arrays[0].shape, carrier_dtype(f))
@@ -68,19 +68,19 @@ def apply(
     return out
 
 
-def _with_residual(op: str, result: np.ndarray, *operands: np.ndarray) -> np.ndarray:
-    """For counting only: a float64 sum moved to the side on which the exact sum lies.
+def _dropped_bits(op: str, result: np.ndarray, *operands: np.ndarray) -> np.ndarray | None:
+    """For counting only: where a float64 sum itself dropped bits (1 + 2**-60), by Knuth's two-sum.
 
-    A sum in float64 may itself drop bits (1 + 2**-60); Knuth's two-sum gives what it dropped.
+    The other operations cannot hide what they drop: a quotient or root that is not exact is never
+    so near to a number of p bits that float64 takes it for one.
     """
     if op not in ("add", "subtract"):
-        return result
+        return None
     a, b = operands[0], operands[1] if op == "add" else -operands[1]
     with np.errstate(all="ignore"):
         again = result - a
         dropped = (a - (result - again)) + (b - again)
-        towards = np.where(dropped > 0, np.inf, np.where(dropped < 0, -np.inf, result))
-        return np.nextafter(result, towards)
+    return np.isfinite(result) & (dropped != 0)
 
 
 def _transcendental(op: str, x: np.ndarray) -> np.ndarray:

@@ -22,6 +22,10 @@ class UnsupportedError(FpemuError, TypeError):
     """An operation that fpemu cannot do *right*, and therefore refuses."""
 
 
+class SlowWarning(UserWarning):
+    """The exact reference does what no kernel can: right, but thousands of times slower."""
+
+
 class MissingExtraError(FpemuError, ImportError):
     """An optional package is needed; the message gives the install command."""
 

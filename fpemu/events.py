@@ -95,6 +95,11 @@ class Trace:
         """Add `counts` to the counters of `op` at `place`."""
         self._counters.setdefault((place, op), Counter()).update(counts)
 
+    def merge(self, other: Trace) -> None:
+        """Add all counters of `other`."""
+        for (place, op), counts in other._counters.items():
+            self.add(place, op, counts)
+
     def count(self, event: str, place: str | None = None, op: str | None = None) -> int:
         """How often `event` happened, at places that match the pattern `place` (``*``, ``?``)."""
         if event not in EVENTS:
@@ -144,17 +149,25 @@ def record_rounding(
     before: np.ndarray,
     after: np.ndarray,
     f: Format,
-    overflows_from: float,
+    overflows_from: tuple[float, float],
     saturating: bool,
+    also_inexact: np.ndarray | None = None,
 ) -> None:
-    """Count what one rounding of `before` to `after`, values of `f`, did. Both are left alone."""
+    """Count what one rounding of `before` to `after`, values of `f`, did. Both are left alone.
+
+    `overflows_from` holds the magnitudes from which positive and negative values overflow;
+    `also_inexact` marks elements of `before` that had already lost bits.
+    """
     before = np.asarray(before, np.float64)
     after = np.asarray(after, np.float64)
     magnitude = np.abs(after)
     nonzero = before != 0
     changed = (before != after) & ~np.isnan(before)
+    if also_inexact is not None:
+        changed |= also_inexact
     tiny = nonzero & (magnitude < f.smallest_normal)
-    overflow = np.isfinite(before) & (np.abs(before) >= overflows_from)
+    edge = np.where(np.signbit(before), overflows_from[1], overflows_from[0])
+    overflow = np.isfinite(before) & (np.abs(before) >= edge)
     counts: dict[str, int] = {
         "values": before.size,
         "nonzero": _number(nonzero),

@@ -283,7 +283,7 @@ tf32, fp16, bf16, e4m3, e5m2, e4m3fnuz, e5m2fnuz, e4m3b11fnuz, e4m3_ieee, e3m4, 
         if found is None:
             raise unknown("format", f, NAMED)
         return found
-    found = format_of_dtype(f)
+    found = None if f is None else format_of_dtype(f)  # NumPy takes None for float64
     if found is None:
         raise unknown("format", f, NAMED)
     return found

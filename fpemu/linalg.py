@@ -7,13 +7,14 @@ from +0 (or from `c`). Each product is rounded to the accumulator's format, then
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
 from fpemu import events, exact
 from fpemu.arrays import Array, asarray
 from fpemu.convert import carrier_dtype, has_step32, has_step64, round_to, target_of
-from fpemu.errors import ArgumentError, unknown
+from fpemu.errors import ArgumentError, SlowWarning, unknown
 from fpemu.formats import FP32, FP64, Format, as_format
 
 ORDERS = ("sequential",)
@@ -150,6 +151,14 @@ def accumulate_products(
     start = np.zeros(shape, carrier_dtype(accumulator)) if c is None else c
     carrier = carrier_for(*formats, saturation)
     if carrier is None:
+        if a.shape[0] * a.shape[1] * b.shape[1] > 10_000:
+            names = ", ".join(f.name for f in formats)
+            warnings.warn(
+                f"products of {names} run in the exact reference, some 20 microseconds each; FP64 "
+                "operands are fast with FP64 accumulators only",
+                SlowWarning,
+                stacklevel=3,
+            )
         return _by_reference(a, b, start, accumulator, saturation)
     from fpemu.kernels import matmul as kernels
 
@@ -184,7 +193,7 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
         if native or (product and (2 * f.precision + 2 <= 24 or f == FP32)):
             return "float32"
     if f == FP64:
-        return "float64" if saturation == "none" else None
+        return "float64" if saturation != "propagate" else None
     if has_step64(f) and bits <= 53 and 2 * f.precision + 2 <= 53:
         inside = all(g.emin - g.fraction_bits >= -149 and g.emax <= 127 for g in (fa, fb, f))
         return "float64" if inside else None

@@ -11,6 +11,8 @@ import hashlib
 
 import numpy as np
 
+from fpemu.errors import ArgumentError
+
 
 class Stream:
     """A stream of random numbers keyed by (seed, name)."""
@@ -39,8 +41,13 @@ _initial: contextvars.ContextVar[Stream | None] = contextvars.ContextVar("fpemu_
 def manual_seed(seed: int) -> None:
     """Restart the stream from which new layers draw their weights; without it the seed is 0.
 
-    Scoped like a context variable: threads and tasks have their own.
+    `seed` is an integer of any size, else `ArgumentError`. Scoped like a context variable: threads
+    and tasks have their own.
+
+    >>> manual_seed(0)
     """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise ArgumentError(f"seed must be an integer, got {seed!r}")
     _initial.set(Stream(seed, "init"))
 
 

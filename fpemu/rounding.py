@@ -45,5 +45,5 @@ nearest_even, nearest_away, toward_zero, toward_positive, toward_negative, to_od
         ("saturation", saturation, SATURATION),
         ("subnormals", subnormals, SUBNORMALS),
     ):
-        if value not in table:
+        if not isinstance(value, str) or value not in table:
             raise unknown(kind, value, table)

@@ -18,6 +18,7 @@ from fpemu.nn.module import Module
 from fpemu.optim.sgd import SGD
 from fpemu.policy import Policy
 from fpemu.random import Stream
+from fpemu.scaling.loss_scale import in_fp32
 
 
 @dataclass
@@ -61,12 +62,17 @@ class Run:
     history: History = field(init=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int):
-            raise ArgumentError(f"batch_size must be a positive integer, got {self.batch_size!r}")
-        if self.batch_size < 1:
-            raise ArgumentError(f"batch_size must be a positive integer, got {self.batch_size}")
-        if not 0 < self.loss_weight < float("inf"):
-            raise ArgumentError(f"loss_weight must be positive and finite, got {self.loss_weight}")
+        self.batch_size = whole(self.batch_size, "batch_size", low=1)
+        self.seed = whole(self.seed, "seed", low=0)
+        weight = in_fp32(self.loss_weight, "loss_weight")
+        # Formed once, in FP32. A power of two in either changes nothing but the exponents.
+        self._scale = in_fp32(self.policy.loss_scale * weight, "loss_scale times loss_weight")
+        mine, theirs = self.model.parameters(), self.optimizer.parameters
+        if {id(p) for p in theirs} != {id(p) for p in mine}:
+            raise ArgumentError(
+                "the optimizer does not hold this model's parameters; make it with "
+                "SGD(model.parameters(), ...)"
+            )
         self.history = History(self.policy)
         with events.collect(self.history.trace):
             self.model.store_in(self.policy.storage)
@@ -77,7 +83,8 @@ class Run:
         number = len(self.history.rows) + 1
         order = Stream(self.seed, f"epoch/{number}").permutation(len(self.data.train_x))
         losses = []
-        with events.collect(self.history.trace), self.policy:
+        counted = events.Trace()  # merged when the epoch is finished, so that shares fit the rows
+        with events.collect(counted), self.policy:
             for start in range(0, len(order), self.batch_size):
                 losses.append(self._step(order[start : start + self.batch_size]))
                 on_step()
@@ -90,6 +97,7 @@ class Run:
             "seconds": time.perf_counter() - started,
         }
         self.history.rows.append(row)
+        self.history.trace.merge(counted)
         return row
 
     @property
@@ -98,16 +106,15 @@ class Run:
         return -(-len(self.data.train_x) // self.batch_size)
 
     def _step(self, rows: np.ndarray) -> float:
-        scale = self.policy.loss_scale * self.loss_weight
         self.model.zero_grad()
         logits = self.model(Tensor(self.data.train_x[rows]))
         loss = cross_entropy(logits, self.data.train_y[rows])
-        loss.backward(scale)
+        loss.backward(self._scale)
         self.history.steps += 1
         if self.history.first_nonfinite is None:
             self._look_for_nonfinite()
         # A loss weight is divided out with the scale: the same mathematics, smaller gradients.
-        self.optimizer.step(divide_by=scale, saturation=self.policy.saturation)
+        self.optimizer.step(divide_by=self._scale, saturation=self.policy.saturation)
         return loss.item()
 
     def _look_for_nonfinite(self) -> None:
@@ -153,18 +160,34 @@ def train(
     policy : a `Policy` or its text.
     optimizer : by default ``SGD(model.parameters(), lr=0.1)``.
     epochs, batch_size, seed : the seed decides the order of the rows.
-    loss_weight : multiplies the loss gradient and is divided out before the update: shrinks
-        gradients without changing the mathematics, to study underflow.
+    loss_weight : multiplies the loss gradient, together with the policy's loss scale, and is
+        divided out before the update: shrinks gradients without changing the mathematics, to
+        study underflow.
     progress : show a bar on standard error (with tqdm, extra "progress") or a line per epoch.
 
-    Returns `History`. Ctrl-C ends the run after the current step; the history so far is returned.
-    Raises `ArgumentError` for bad data, policy or numbers.
+    Returns `History`. Ctrl-C ends the run; the history of the finished epochs is returned. A run
+    whose values become infinite or NaN goes on: its history shows it.
+    Raises `ArgumentError` for bad data (NaN and infinities among it), policy or numbers, and for
+    an optimizer of another model.
+
+    >>> import fpemu as fp
+    >>> fp.manual_seed(0)
+    >>> model = fp.nn.mlp([2, 8, 2])
+    >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 30)
+    >>> history = train(model, (x, x[:, 0]), policy="fp16", epochs=20)
+    >>> history.final["test_accuracy"]
+    1.0
     """
     from fpemu.progress import track
 
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-        raise ArgumentError(f"epochs must be a non-negative integer, got {epochs!r}")
+    epochs, seed = whole(epochs, "epochs", low=0), whole(seed, "seed", low=0)
+    if not isinstance(model, Module):
+        raise ArgumentError(f"train takes a model of fpemu.nn, got {model!r}")
     if not isinstance(data, Dataset):
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise ArgumentError(
+                f"data must be a Dataset or a pair (x, y), got {type(data).__name__}"
+            )
         data = Dataset.split("data", *data, seed=seed)
     if not isinstance(policy, Policy):
         policy = Policy.parse(policy)
@@ -176,6 +199,14 @@ def train(
     except KeyboardInterrupt:
         run.history.interrupted = True
     return run.history
+
+
+def whole(value: object, name: str, *, low: int) -> int:
+    """`value` as an int of at least `low`, NumPy's integers included, or `ArgumentError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        kind = "a non-negative integer" if low == 0 else "a positive integer"
+        raise ArgumentError(f"{name} must be {kind}, got {value!r}")
+    return int(value)
 
 
 def _epochs(run: Run, epochs: int) -> Iterator[dict[str, Any]]:

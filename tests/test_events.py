@@ -57,7 +57,7 @@ def test_quantize_counts_what_happened(f, values):
     assert counted(t) == want
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10**6),
     names=st.sampled_from(

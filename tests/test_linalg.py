@@ -63,7 +63,7 @@ def problems(draw):
     return matrix((m, k)), matrix((k, n)), accumulator
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(problem=problems())
 def test_matmul_is_the_reference_for_any_formats_and_shapes(problem):
     a, b, accumulator = problem

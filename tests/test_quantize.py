@@ -6,6 +6,7 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 
+import gmpy2
 import ml_dtypes
 import numpy as np
 import pytest
@@ -136,6 +137,36 @@ def test_8_bit_formats_agree_with_the_reference_under_every_saturation(f, satura
     assert_same(fp.quantize(single, f, saturation=saturation), want, single)
 
 
+MPFR_MODES = {
+    "toward_zero": gmpy2.RoundToZero,
+    "toward_positive": gmpy2.RoundUp,
+    "toward_negative": gmpy2.RoundDown,
+}
+
+
+@pytest.mark.parametrize("mode", MPFR_MODES)
+@pytest.mark.parametrize("f", [fp.E5M2, fp.FP16, fp.BF16], ids=str)
+def test_directed_modes_around_every_value_agree_with_mpfr(f, mode):
+    points = np.concatenate([midpoints(f), finite_values(f), SPECIALS])
+    settings = {"precision": f.precision, "emax": f.emax + 1, "subnormalize": True}
+    with gmpy2.context(emin=f.emin - f.fraction_bits + 1, round=MPFR_MODES[mode], **settings):
+        want = np.array([float(gmpy2.mpfr(x)) for x in points.tolist()])
+    assert_same(fp.quantize(points, f, rounding=mode), want, points)
+
+
+@pytest.mark.parametrize("mode", DETERMINISTIC)
+@pytest.mark.parametrize("f", [f for f in NAMED.values() if f.bits <= 8], ids=str)
+def test_8_bit_formats_agree_with_the_reference_in_every_mode(f, mode):
+    points = np.concatenate([midpoints_any(f), SPECIALS[~np.isnan(SPECIALS)], [f.max * 8]])
+    for saturation in rounding.SATURATION:
+        settings = {"rounding": mode, "saturation": saturation}
+        want = [exact.round_to(x, f, **settings) for x in points.tolist()]
+        assert_same(fp.quantize(points, f, **settings), want, points)
+        single = cast(points, np.float32)
+        want = [exact.round_to(x, f, **settings) for x in single.astype(float).tolist()]
+        assert_same(fp.quantize(single, f, **settings), want, single)
+
+
 def midpoints_any(f: fp.Format) -> np.ndarray:
     """Midpoints between the values that `exact` decodes: for FNUZ, whose -0 is NaN, too."""
     values = np.array([exact.decode(code, f) for code in range(1 << f.bits)])
@@ -169,17 +200,19 @@ def test_any_float64_under_any_settings_agrees_with_the_reference(
     x=st.floats(width=32),
     e=st.integers(2, 8),
     m=st.integers(0, 23),
+    mode=st.sampled_from(DETERMINISTIC),
     encoding=st.sampled_from(["ieee", "fn", "fnuz", "finite"]),
     shift=st.integers(-20, 20),
 )
-def test_user_formats_agree_with_the_reference(x, e, m, encoding, shift):
+def test_user_formats_agree_with_the_reference(x, e, m, mode, encoding, shift):
     if encoding == "ieee" and m == 0:
         return
     f = fp.Format("mine", e, m, bias=(1 << (e - 1)) + shift, encoding=encoding)
     if math.isnan(x) and not f.has_nan:
         return
     for value in (np.float32(x), np.float64(x)):
-        assert same(fp.quantize(value, f), exact.round_to(float(value), f))
+        want = exact.round_to(float(value), f, rounding=mode)
+        assert same(fp.quantize(value, f, rounding=mode), want)
 
 
 # -- what may go in, and how ----------------------------------------------------------------------

@@ -40,7 +40,14 @@ _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("fpemu_recordi
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Inside the block, operations are not recorded for differentiation."""
+    """Inside the block, operations are not recorded for differentiation.
+
+    >>> import numpy as np
+    >>> from fpemu.nn import Linear
+    >>> with no_grad():
+    ...     Linear(3, 2)(np.zeros((1, 3))).requires_grad
+    False
+    """
     token = _recording.set(False)
     try:
         yield
@@ -49,7 +56,17 @@ def no_grad() -> Iterator[None]:
 
 
 class Tensor:
-    """An `Array` with a gradient: ``data``, ``grad`` (an Array or None) and the way it was made."""
+    """An `Array` with a gradient: ``data``, ``grad`` (an Array or None) and the way it was made.
+
+    `data` is what `fp.asarray` takes. Layers and losses make tensors of tensors; `backward` on a
+    scalar fills in the gradients of those made with ``requires_grad=True``.
+
+    >>> from fpemu.nn import cross_entropy
+    >>> x = Tensor(np.zeros((1, 2), np.float32), requires_grad=True)
+    >>> cross_entropy(x, [0]).backward()
+    >>> x.grad.tolist()
+    [[-0.5, 0.5]]
+    """
 
     def __init__(self, data: object, *, requires_grad: bool = False, name: str = "") -> None:
         self.data: Array = asarray(data)

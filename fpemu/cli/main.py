@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 from fpemu import __version__
 from fpemu.cli import info, show, sum, train
+from fpemu.cli.options import say
 from fpemu.errors import FpemuError
 
 COMMANDS = (show, info, sum, train)
@@ -34,15 +37,36 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
-        options = parser().parse_args(arguments)
-        return options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            options = parser().parse_args(arguments)
+            status = options.run(options)
+            sys.stdout.flush()
+            return status
     except FpemuError as error:
-        message = " ".join(str(error).split())
-        print(f"fpemu: error: {message}", file=sys.stderr)
+        say(f"fpemu: error: {' '.join(str(error).split())}")
+        return 2
+    except MemoryError as error:
+        say(f"fpemu: error: not enough memory: {error}; use smaller data, layers or batches")
         return 2
     except KeyboardInterrupt:
-        print("fpemu: interrupted", file=sys.stderr)
+        say("fpemu: interrupted")
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone; not our error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            raise
+        _discard_output()
+        say(f"fpemu: error: cannot write the output: {error.strerror}")
+        return 1
+
+
+def _discard_output() -> None:
+    """Let Python's own flush at exit find nothing to fail on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    say(f"fpemu: warning: {' '.join(str(message).split())}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 
 from fpemu.errors import ArgumentError
 
@@ -27,6 +28,38 @@ def _standard(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_standard(v) for v in value]
     return value
+
+
+def say(line: str) -> None:
+    """A line on standard error, which may be closed."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def names(text: str) -> list[str]:
+    """The names in a comma-separated list, blanks aside."""
+    return [name.strip() for name in text.split(",")]
+
+
+def decimal_number(text: str, name: str) -> float:
+    """`text` as a number (1024, 0.5, 2^-20), or an `ArgumentError` that names the option."""
+    from fpemu.policy.policy import number
+
+    try:
+        return number(text)
+    except ArgumentError as error:
+        raise ArgumentError(f"{name}: {error}") from None
+
+
+def allow_negative_numbers(parser: argparse.ArgumentParser) -> None:
+    """Let argparse take ``-0.1``, ``-inf`` and ``-2^-25`` for numbers, not for options."""
+    parser._negative_number_matcher = _Negative()  # type: ignore[assignment]
+
+
+class _Negative:
+    @staticmethod
+    def match(text: str) -> bool:
+        return text[:1] == "-" and (text[1:2].isdigit() or text[1:4] in ("inf", "nan"))
 
 
 def integer(text: str, name: str, *, low: int, high: int) -> int:

@@ -6,7 +6,7 @@ import argparse
 from fractions import Fraction
 
 from fpemu import display, text
-from fpemu.cli.options import add_json, integer, print_json
+from fpemu.cli.options import add_json, allow_negative_numbers, integer, print_json
 from fpemu.errors import ArgumentError
 from fpemu.formats import as_format
 
@@ -22,6 +22,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--format", default="fp16", help="format of the values (default fp16)")
     parser.add_argument("--accumulate", help="format of the accumulator (default: the same)")
     add_json(parser)
+    allow_negative_numbers(parser)
     parser.set_defaults(run=run)
 
 
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     accumulator = as_format(options.accumulate) if options.accumulate else f
     if (options.ones is None) == (not options.values):
         raise ArgumentError("give either numbers to sum or --ones N, for example: --ones 4096")
+    if options.ones is not None and options.repeat is not None:
+        raise ArgumentError("--repeat repeats the numbers given; with --ones say the count there")
     written = [display.parse_number(v) for v in options.values] or [1]
     copies = options.ones if options.ones is not None else options.repeat or "1"
     name = "--ones" if options.ones is not None else "--repeat"
@@ -55,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         "accumulate": accumulator.name,
         "order": "sequential",
         "sum": display.decimal(result),
-        "exact": "-" if exact_sum is None else _exact_text(exact_sum),
+        "exact_sum_of_the_rounded_values": "-" if exact_sum is None else _exact_text(exact_sum),
         "relative_error": _relative_error(result, exact_sum),
         "swamped_additions": t.count("swamped"),
     }

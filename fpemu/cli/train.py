@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fpemu import text
-from fpemu.cli.options import add_json, integer, print_json
+from fpemu.cli.options import add_json, decimal_number, integer, names, print_json, say
 from fpemu.errors import unknown
 
 if TYPE_CHECKING:
@@ -59,17 +59,22 @@ def run(options: argparse.Namespace) -> int:
     epochs = integer(options.epochs, "--epochs", low=1, high=10**6)
     runs = _runs(options)
     interrupted = False
+    data = next(iter(runs.values())).data
+    say(
+        f"training {len(runs)} run{'s' * (len(runs) > 1)} on {len(data.train_x)} rows of {data.name}, "
+        f"testing on {len(data.test_x)}; the first start compiles kernels for some seconds"
+    )
     try:
         for number in range(1, epochs + 1):
             rows = [_epoch(run, name, number, epochs) for name, run in runs.items()]
             if number == 1:
-                _say(_progress_header(list(runs)))
-            _say(_progress_line(number, rows))
+                say(_progress_header(list(runs)))
+            say(_progress_line(number, rows))
     except KeyboardInterrupt:
         interrupted = True
-        _say("interrupted: results up to the last finished epoch follow")
+        say("interrupted: results up to the last finished epoch follow")
     if not all(run.history.rows for run in runs.values()):
-        _say("fpemu: interrupted before the first epoch was finished")
+        say("fpemu: interrupted before the first epoch was finished")
         return 130
     seconds = time.perf_counter() - started
     if options.json:
@@ -85,14 +90,13 @@ def _runs(options: argparse.Namespace) -> dict[str, Run]:
     from dataclasses import replace
 
     import fpemu as fp
-    from fpemu.policy.policy import number
     from fpemu.training import Run
 
     seed = integer(options.seed, "--seed", low=0, high=2**63 - 1)
     batch_size = integer(options.batch_size, "--batch-size", low=1, high=10**9)
     hidden = [
         integer(size, "--hidden", low=1, high=10**6)
-        for size in options.hidden.split(",")
+        for size in names(options.hidden)
         if options.hidden
     ]
     policies = {}
@@ -100,10 +104,13 @@ def _runs(options: argparse.Namespace) -> dict[str, Run]:
     for written in compared + (options.policy or ["fp16"]):
         policy = fp.Policy.parse(written)
         if options.loss_scale is not None:
-            policy = replace(policy, loss_scale=number(options.loss_scale))
+            policy = replace(policy, loss_scale=decimal_number(options.loss_scale, "--loss-scale"))
         policies[written] = policy
-    lr, momentum = number(options.lr), number(options.momentum)
-    loss_weight = number(options.loss_weight)
+    lr, momentum = (
+        decimal_number(options.lr, "--lr"),
+        decimal_number(options.momentum, "--momentum"),
+    )
+    loss_weight = decimal_number(options.loss_weight, "--loss-weight")
     data = fp.data.load(options.data, seed=seed)
     runs = {}
     for name, policy in policies.items():
@@ -116,7 +123,7 @@ def _runs(options: argparse.Namespace) -> dict[str, Run]:
 
 def _epoch(run: Run, name: str, number: int, epochs: int) -> dict[str, Any]:
     """One epoch with a bar on a terminal that vanishes when it is done."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return run.epoch()
     try:
         from tqdm import tqdm
@@ -125,10 +132,6 @@ def _epoch(run: Run, name: str, number: int, epochs: int) -> dict[str, Any]:
     label = f"epoch {number}/{epochs} {name[:30]}"
     with tqdm(total=run.steps_per_epoch, desc=label, leave=False) as bar:
         return run.epoch(on_step=bar.update)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _progress_header(names: list[str]) -> str:
@@ -145,38 +148,27 @@ def _short(name: str) -> str:
 
 
 def _report(runs: dict[str, Run]) -> str:
-    """The runs' results, then per layer and role what each run lost."""
-    parts = []
-    for name, run in runs.items():
-        if str(run.policy) != name:
-            parts.append(f"{name}: {run.policy}")
-    parts += ["", _results_table(runs), "", _losses_table(runs), "", *_LEGEND]
-    for name, run in runs.items():
-        first = run.history.first_nonfinite
-        if first:
-            parts.append(
-                f"{name}: first infinite or NaN gradient at step {first['step']}, "
-                f"parameter {first['parameter']}"
-            )
-    return "\n".join(parts)
+    """The runs' results, in words what broke, then per layer and role what each run lost."""
+    policies = [f"{name}: {run.policy}" for name, run in runs.items() if str(run.policy) != name]
+    words = [line for name, run in runs.items() for line in _in_words(name, run)]
+    parts = ["\n".join(policies), _results_table(runs), "\n".join(words), _losses_table(runs)]
+    return "\n\n".join(part for part in [*parts, "\n".join(_LEGEND)] if part)
 
 
 _LEGEND = (
-    "Shares are of the nonzero values of that layer and role over the whole run; test rows are not",
-    "counted. to zero, subnormal, overflow: what rounding made of them. absorbed: in update, weights",
-    "that a nonzero update left unchanged; in accumulate, products that a partial sum swallowed.",
+    "values: nonzero values of that layer and role, over all finished epochs of training. to zero,",
+    "subnormal, overflow: the share of them that rounding made so. absorbed: in accumulate, the share",
+    "of products and sums in which a partial sum swallowed a product; in update, the share of nonzero",
+    "updates that left the weight unchanged.",
 )
 
 
 def _results_table(runs: dict[str, Run]) -> str:
     """A row per run: how well it learned, and the two losses that most often stop learning."""
-    from fpemu.diagnose import value_losses
-
     rows = []
     for name, run in runs.items():
-        final, losses = run.history.final, value_losses(run.history.trace)
-        gradients = [loss for loss in losses if loss.role == "gradients"]
-        updates = [loss for loss in losses if loss.role == "update"]
+        history = run.history
+        final, updates = history.final, _updates(run)
         rows.append(
             [
                 _short(name),
@@ -184,13 +176,42 @@ def _results_table(runs: dict[str, Run]) -> str:
                 f"{final['test_accuracy']:.2%}",
                 f"{final['test_loss']:.4f}",
                 f"{final['train_loss']:.4f}",
-                text.share(sum(x.to_zero for x in gradients), sum(x.nonzero for x in gradients)),
-                text.share(sum(x.absorbed for x in updates), sum(x.updates for x in updates)),
-                f"{sum(row['seconds'] for row in run.history.rows):.1f}",
+                text.share(updates["values"] - updates["nonzero"], updates["values"]),
+                text.share(updates["swamped"], updates["nonzero"]),
+                f"{sum(row['seconds'] for row in history.rows):.1f}",
             ]
         )
     header = ["run", "epochs", "test accuracy", "test loss", "train loss"]
-    return text.table([*header, "gradients to zero", "updates absorbed", "seconds"], rows)
+    return text.table([*header, "zero gradients", "updates absorbed", "seconds"], rows)
+
+
+def _updates(run: Run) -> dict[str, int]:
+    """Over all weights and steps: gradients, those not zero, and updates that changed nothing."""
+    trace = run.history.trace
+    return {e: trace.count(e, op="absorbed") for e in ("values", "nonzero", "swamped")}
+
+
+def _in_words(name: str, run: Run) -> list[str]:
+    """What stopped or hampered learning, if anything did, one sentence each."""
+    import fpemu as fp
+
+    said, updates, first = [], _updates(run), run.history.first_nonfinite
+    storage = run.policy.storage
+    if fp.quantize(run.optimizer.lr, storage) == 0:
+        said.append(f"the learning rate {run.optimizer.lr:g} is 0 in {storage.name}")
+    if first:
+        said.append(
+            f"first infinite or NaN gradient at step {first['step']}, in {first['parameter']}"
+        )
+    if updates["nonzero"] < 0.1 * updates["values"]:
+        share = text.share(updates["values"] - updates["nonzero"], updates["values"])
+        said.append(f"{share} of the entries of parameter gradients were zero: try a loss scale")
+    if updates["swamped"] > 0.1 * updates["nonzero"]:
+        share = text.share(updates["swamped"], updates["nonzero"])
+        said.append(
+            f"{share} of the nonzero weight updates left the weight as it was: try master weights"
+        )
+    return [f"{name}: {line}" for line in said] or [f"{name}: nothing conspicuous"]
 
 
 def _losses_table(runs: dict[str, Run]) -> str:

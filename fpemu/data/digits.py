@@ -12,6 +12,9 @@ def digits(*, seed: int = 0) -> Dataset:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (its
     test part), as `sklearn.datasets.load_digits` holds it; nothing is downloaded.
     Raises `MissingExtraError` without scikit-learn.
+
+    >>> digits().test_x.shape
+    (360, 64)
     """
     try:
         from sklearn.datasets import load_digits

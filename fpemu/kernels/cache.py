@@ -11,7 +11,9 @@ import functools
 import hashlib
 from pathlib import Path
 
-from numba import njit
+from numba import config, njit
+
+from fpemu.errors import UnsupportedError
 
 
 @functools.cache
@@ -23,12 +25,29 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
+def _forgiving(access):
+    """Make a damaged, truncated or full cache a miss: the kernel is compiled instead."""
+
+    def forgiving(*arguments):
+        try:
+            return access(*arguments)
+        except Exception:
+            return None
+
+    return forgiving
+
+
 def kernel(function):
     """Compile `function` on first call, without the GIL, cached on disk where that is safe."""
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        raise UnsupportedError("fpemu's kernels need Numba's compiler: unset NUMBA_DISABLE_JIT")
     compiled = njit(nogil=True, error_model="numpy")(function)
     try:
         compiled.enable_caching()
-        compiled._cache._cache_file._source_stamp = source_digest()  # type: ignore[attr-defined]
+        cache = compiled._cache  # type: ignore[attr-defined]
+        cache._cache_file._source_stamp = source_digest()
+        cache.load_overload = _forgiving(cache.load_overload)
+        cache.save_overload = _forgiving(cache.save_overload)
     except (AttributeError, RuntimeError):
         # No folder to write to, or a Numba whose cache looks different: compile every time.
         return njit(nogil=True, error_model="numpy")(function)

@@ -15,6 +15,7 @@ from numba import njit
 
 from fpemu.kernels.cache import kernel
 from fpemu.kernels.step import MASKED, NARROW, WIDE, masked, narrow, native64, wide
+from fpemu.kernels.step import NEAREST_EVEN as EVEN
 
 # Places in `counts`. A value is a rounded product or a rounded partial sum.
 VALUES, NONZERO, INEXACT, UNDERFLOW, ZEROED, SUBNORMAL, OVERFLOW, SWAMPED = range(8)
@@ -27,7 +28,7 @@ def _row(step, scalar):
     def row(a, b, c, target, counts):
         if counts is None:
             for j in range(c.size):
-                c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target)), target)
+                c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target, EVEN)), target, EVEN)
         else:
             one, none = np.int32(1), np.int32(0)
             inf = scalar(np.inf)
@@ -36,10 +37,10 @@ def _row(step, scalar):
             nonzero = inexact = zeroed = underflow = subnormal = overflow = swamped = none
             for j in range(c.size):
                 exact = scalar(a * b[j])
-                product = step(exact, target)
+                product = step(exact, target, EVEN)
                 before = c[j]
                 total = scalar(before + product)
-                after = step(total, target)
+                after = step(total, target, EVEN)
                 c[j] = after
                 # What the carrier itself rounded counts too: the product of two float32 is
                 # exact in float64, and Knuth's two-sum gives what an addition dropped.

@@ -1,19 +1,21 @@
 """The rounding step: every result of every kernel ends in one of these functions.
 
-All round to nearest, ties to even, once, and differ only in the carrier and in the trick that
-is right for it. `Target` describes the result's format in plain numbers.
+Each rounds once and differs from the others only in the carrier and in the trick that is right
+for it. `Target` describes the result's format in plain numbers; `mode` is a constant at compile
+time, so that a loop holds the code of one mode only, without a branch.
 
 * `narrow`: float32 carrier, for formats whose exponent range is well inside float32's. Adding
   and subtracting 2**(e + dropped), where e is the operand's exponent clamped to the format's
-  range, makes the processor's own addition round at the format's last place: one rounding,
-  subnormals included, no branch.
+  range, makes the processor's own addition round at the format's last place, subnormals
+  included: nearest-even at once, and the value below (towards zero) for the other modes.
 * `masked`: float32 carrier, for formats with float32's own exponent range (FP32, BF16, TF32):
-  their numbers, subnormals included, are float32's with low bits cut off, so an integer
-  addition of half a last place and a mask round in place and carry into the exponent.
+  their numbers, subnormals included, are float32's with low bits cut off, so that the rest is
+  what a mask leaves, and adding a last place carries into the exponent by itself.
 * `wide`: float64 carrier, the trick of `narrow` for every format inside float64's range.
 
-Overflow is decided after rounding, from the rounded magnitude. NaN results are always the
-positive quiet NaN, so that the same bits come out on every processor.
+The modes other than nearest-even meet in one boolean, `away`: as in `exact.rounds_away`, the
+specification. Overflow is decided after rounding, from the rounded magnitude. NaN results are
+always the positive quiet NaN, so that the same bits come out on every processor.
 """
 
 from __future__ import annotations
@@ -39,21 +41,46 @@ from fpemu.kernels.bits import (
 )
 
 NARROW, MASKED, WIDE, NATIVE64 = range(4)
+NEAREST_EVEN, NEAREST_AWAY, TOWARD_ZERO, TOWARD_POSITIVE, TOWARD_NEGATIVE, TO_ODD = range(6)
+# Nearest-even for formats without a stored fraction, where the code's last bit is the exponent's.
+NEAREST_EVEN_CODE = 6
+# Added to a mode: results below the smallest normal become zero.
+FLUSH = 8
+MODES = range(16)
 
 
 class Target(NamedTuple):
-    """A format and its overflow rule as a rounding step needs them."""
+    """A format and its overflow and underflow rules as a rounding step needs them."""
 
     kind: int  # which step: NARROW, MASKED, WIDE or NATIVE64
     dropped: int  # bits of the carrier's significand that the format does not have
     emin: int  # exponent of the smallest normal
     emax: int  # exponent of the largest value
     largest: float  # largest finite magnitude
-    overflow: float  # magnitude of a finite value that rounds beyond it
+    overflow: float  # magnitude of a positive finite value that rounds beyond it
+    overflow_negative: float  # the same of a negative one
     infinity: float  # magnitude of an infinite operand
     minus_zero: bool  # whether the format keeps the sign of zero
-    tiny: float  # smallest normal; for counting only
-    overflows_from: float  # smallest finite magnitude that rounds beyond `largest`; likewise
+    odd_field: int  # parity of the exponent field of 1.0, for formats without a stored fraction
+    tiny: float  # smallest normal
+    overflows_from: float  # smallest finite magnitude that rounds beyond `largest`; for counting
+
+
+@njit
+def away(rest, half, odd, negative, mode):
+    """Whether to go to the neighbour farther from zero; `rest` of a last place lies beyond the nearer."""
+    mode = mode & 7
+    if mode == NEAREST_EVEN or mode == NEAREST_EVEN_CODE:
+        return (rest > half) | ((rest == half) & odd)
+    if mode == NEAREST_AWAY:
+        return (rest >= half) & (rest > 0)
+    if mode == TOWARD_ZERO:
+        return False
+    if mode == TOWARD_POSITIVE:
+        return (rest > 0) & (not negative)
+    if mode == TOWARD_NEGATIVE:
+        return (rest > 0) & negative
+    return (rest > 0) & (not odd)  # TO_ODD
 
 
 @njit
@@ -64,55 +91,97 @@ def _signed32(result, sign, target):
 
 
 @njit
-def _special32(magnitude, target):
+def _special32(magnitude, negative, target, mode):
     """The magnitude's bits for an operand that did not fit: overflow, infinity or NaN."""
     overflow = bits32(np.float32(target.overflow))
-    infinity = bits32(np.float32(target.infinity))
-    beyond = overflow if magnitude < EXPONENT32 else infinity
+    if mode & 7 != NEAREST_EVEN:
+        overflow = bits32(np.float32(target.overflow_negative)) if negative else overflow
+    beyond = overflow if magnitude < EXPONENT32 else bits32(np.float32(target.infinity))
     return np.int32(beyond if magnitude <= EXPONENT32 else NAN32)
 
 
 @njit
-def narrow(x, target):
+def narrow(x, target, mode):
     bits = bits32(x)
+    negative = bits < np.int32(0)
     magnitude = np.int32(bits & MAGNITUDE32)
     low = np.int32((target.emin + 127) << 23)
     high = np.int32((target.emax + 127) << 23)
     e = np.int32(magnitude & EXPONENT32)
     e = np.int32(min(np.int32(max(e, low)), high))
     magic = float32_of(np.int32(e + np.int32(target.dropped << 23)))
-    rounded = (float32_of(magnitude) + magic) - magic
+    exact = float32_of(magnitude)
+    rounded = (exact + magic) - magic
+    if mode & 7 != NEAREST_EVEN:
+        unit = float32_of(np.int32(e - np.int32((23 - target.dropped) << 23)))
+        below = rounded - (unit if rounded > exact else np.float32(0))
+        if mode & 7 == NEAREST_EVEN_CODE or mode & 7 == TO_ODD:
+            field = np.int32(np.int32(e >> 23) + np.int32(target.odd_field + 1))
+            code = bits32(below + magic) if target.dropped < 23 else field
+            odd = (np.int32(code & np.int32(1)) != np.int32(0)) & (below > 0)
+        else:
+            odd = False
+        up = away(exact - below, np.float32(0.5) * unit, odd, negative, mode)
+        rounded = below + (unit if up else np.float32(0))
     fits = rounded <= np.float32(target.largest)
-    result = bits32(rounded) if fits else _special32(magnitude, target)
+    if mode & FLUSH:
+        rounded = rounded if rounded >= np.float32(target.tiny) else np.float32(0)
+    result = bits32(rounded) if fits else _special32(magnitude, negative, target, mode)
     return _signed32(result, np.int32(bits & SIGN32), target)
 
 
 @njit
-def masked(x, target):
+def masked(x, target, mode):
     bits = bits32(x)
+    negative = bits < np.int32(0)
     magnitude = np.int32(bits & MAGNITUDE32)
     last = np.int32(np.int32(1) << target.dropped)
     odd = np.int32(np.int32(magnitude >> target.dropped) & np.int32(1))
-    half = np.int32((last >> 1) - 1) if target.dropped > 0 else np.int32(0)
-    odd = odd if target.dropped > 0 else np.int32(0)
-    rounded = np.int32(np.int32(magnitude + np.int32(half + odd)) & np.int32(-last))
+    if mode & 7 == NEAREST_EVEN:
+        half = np.int32((last >> 1) - 1) if target.dropped > 0 else np.int32(0)
+        odd = odd if target.dropped > 0 else np.int32(0)
+        rounded = np.int32(np.int32(magnitude + np.int32(half + odd)) & np.int32(-last))
+    else:
+        rest = np.int32(magnitude & np.int32(last - 1))
+        up = away(rest, np.int32(last >> 1), odd != np.int32(0), negative, mode)
+        rounded = np.int32(np.int32(magnitude - rest) + (last if up else np.int32(0)))
     # NaN and infinity come first: adding to a NaN's bits could wrap into the sign.
     fits = (magnitude < EXPONENT32) & (rounded <= bits32(np.float32(target.largest)))
-    result = rounded if fits else _special32(magnitude, target)
+    if mode & FLUSH:
+        rounded = rounded if rounded >= bits32(np.float32(target.tiny)) else np.int32(0)
+    result = rounded if fits else _special32(magnitude, negative, target, mode)
     return _signed32(result, np.int32(bits & SIGN32), target)
 
 
 @njit
-def wide(x, target):
+def wide(x, target, mode):
     bits = bits64(x)
+    negative = bits < np.int64(0)
     magnitude = np.int64(bits & MAGNITUDE64)
     low = np.int64(np.int64(target.emin + 1023) << 52)
     high = np.int64(np.int64(target.emax + 1023) << 52)
     e = min(max(np.int64(magnitude & EXPONENT64), low), high)
     magic = float64_of(np.int64(e + (np.int64(target.dropped) << 52)))
-    rounded = (float64_of(magnitude) + magic) - magic
+    exact = float64_of(magnitude)
+    rounded = (exact + magic) - magic
+    if mode & 7 != NEAREST_EVEN:
+        unit = float64_of(np.int64(e - (np.int64(52 - target.dropped) << 52)))
+        below = rounded - (unit if rounded > exact else 0.0)
+        if mode & 7 == NEAREST_EVEN_CODE or mode & 7 == TO_ODD:
+            field = (e >> 52) + target.odd_field + 1
+            code = bits64(below + magic) if target.dropped < 52 else field
+            odd = ((code & 1) != 0) & (below > 0)
+        else:
+            odd = False
+        up = away(exact - below, 0.5 * unit, odd, negative, mode)
+        rounded = below + (unit if up else 0.0)
     fits = rounded <= target.largest
-    beyond = target.overflow if magnitude < EXPONENT64 else target.infinity
+    if mode & FLUSH:
+        rounded = rounded if rounded >= target.tiny else 0.0
+    overflow = target.overflow
+    if mode & 7 != NEAREST_EVEN:
+        overflow = target.overflow_negative if negative else overflow
+    beyond = overflow if magnitude < EXPONENT64 else target.infinity
     special = bits64(beyond) if magnitude <= EXPONENT64 else NAN64
     result = bits64(rounded) if fits else special
     keep = (result <= EXPONENT64) & ((result != 0) | target.minus_zero)
@@ -120,11 +189,14 @@ def wide(x, target):
 
 
 @njit
-def native64(x, target):
-    """FP64 itself: nothing is dropped, but overflow rules and the one NaN still hold."""
+def native64(x, target, mode):
+    """FP64 itself: nothing is dropped in any mode; the rules for infinity and NaN still hold."""
     bits = bits64(x)
     magnitude = np.int64(bits & MAGNITUDE64)
     special = bits64(target.infinity) if magnitude == EXPONENT64 else NAN64
-    result = magnitude if magnitude < EXPONENT64 else special
+    kept = magnitude
+    if mode & FLUSH:
+        kept = magnitude if magnitude >= bits64(target.tiny) else np.int64(0)
+    result = kept if magnitude < EXPONENT64 else special
     keep = result <= EXPONENT64
     return float64_of(np.int64(result | (np.int64(bits & SIGN64) if keep else np.int64(0))))

@@ -9,7 +9,12 @@ from fpemu.nn.module import Module
 
 
 class ReLU(Module):
-    """max(x, 0), exact in every format; NaN passes through."""
+    """max(x, 0), exact in every format; NaN passes through, -0 becomes +0.
+
+    >>> import numpy as np
+    >>> ReLU()(np.array([[-1.0, 2.0]])).data.tolist()
+    [[0.0, 2.0]]
+    """
 
     place = "relu"
 

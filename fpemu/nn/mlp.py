@@ -17,8 +17,8 @@ def mlp(sizes: Sequence[int]) -> Sequential:
     >>> mlp([64, 32, 10])
     Sequential(Linear(64, 32), ReLU(), Linear(32, 10))
     """
-    if len(sizes) < 2:
-        raise ArgumentError(f"an MLP needs at least an input and an output size, got {list(sizes)}")
+    if not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ArgumentError(f"an MLP needs at least an input and an output size, got {sizes!r}")
     layers: list[Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [Linear(inputs, outputs), ReLU()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from fpemu.arrays import Array
 from fpemu.autograd.tensor import Tensor
 from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
+from fpemu.scaling.loss_scale import in_fp32
 
 
 class SGD:
@@ -19,7 +21,18 @@ class SGD:
     Every operation is rounded in the format in which the weight is stored (the master weights'
     if the policy has them), at the places ``.../update/*``; so are `lr`, `momentum` and the
     velocity. With momentum 0 there is no velocity. A nonzero update that leaves its weight as it
-    was is *absorbed*, and counted as event "swamped" of operation "absorbed".
+    was is *absorbed*, and counted as event "swamped" of operation "absorbed". NaN and infinite
+    gradients go through the arithmetic as IEEE 754 says; nothing is skipped.
+
+    `parameters` is a sequence of tensors, `lr` positive, `momentum` from 0 to below 1, else
+    `ArgumentError`.
+
+    >>> import fpemu as fp
+    >>> weight = fp.Tensor(fp.array([1.0], "bf16"), requires_grad=True)
+    >>> weight.grad = fp.array([0.0625], "bf16")
+    >>> SGD([weight], lr=0.05).step()  # 1 - 0.003125: half a last place of BF16 is 0.00195
+    >>> weight.data
+    fp.array([0.99609375], fp.BF16)
     """
 
     def __init__(
@@ -29,13 +42,16 @@ class SGD:
         lr: float = 0.1,
         momentum: float = 0.0,
     ) -> None:
-        if not 0 < lr < float("inf"):
+        if not isinstance(lr, numbers.Real) or not 0 < lr < float("inf"):
             raise ArgumentError(f"lr must be a positive finite number, got {lr!r}")
-        if not 0 <= momentum < 1:
+        if not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
             raise ArgumentError(f"momentum must be at least 0 and below 1, got {momentum!r}")
-        self.parameters = list(parameters)
-        self.lr = lr
-        self.momentum = momentum
+        self.parameters: list[Tensor] = list(parameters)
+        wrong = [p for p in self.parameters if not isinstance(p, Tensor)]
+        if wrong:
+            raise ArgumentError(f"SGD takes a model's parameters (tensors), got {wrong[0]!r}")
+        self.lr: float = float(lr)
+        self.momentum: float = float(momentum)
         self._velocity: list[Array | None] = [None] * len(self.parameters)
 
     def zero_grad(self) -> None:
@@ -46,8 +62,10 @@ class SGD:
     def step(self, *, divide_by: float = 1.0, saturation: str = "none") -> None:
         """Update all parameters that have a gradient; gradients are first divided by `divide_by`.
 
-        `divide_by` is the loss scale that `backward` was given.
+        `divide_by` is the loss scale that `backward` was given, rounded to FP32: a positive
+        number of FP32's range, else `ArgumentError`.
         """
+        divide_by = in_fp32(divide_by, "divide_by")
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
                 self._update(i, p, p.grad, divide_by, saturation)
@@ -67,10 +85,14 @@ class SGD:
         def constant(value: float) -> np.ndarray:
             return round_to(np.asarray(value, np.float64), f, saturation, count=False)
 
-        # The quotient is rounded once to the storage format, whatever format the gradient is in.
-        direction = apply(
-            "divide", gradient._values, np.asarray(divide_by, np.float64), where="unscale"
-        )
+        # One rounding, from the gradient's format to the storage format: a quotient of numbers of
+        # up to 24 bits lies too far from any tie for float64 to land on it. Wider gradients are
+        # first rounded to the storage format, at a place of its own.
+        values = gradient._values
+        if gradient.format.precision > 24 >= f.precision:
+            place = f"{layer}/update/{name}/cast"
+            values = round_to(values, f, saturation, place=place, op="update")
+        direction = apply("divide", values, np.asarray(divide_by, np.float64), where="unscale")
         if self.momentum:
             previous = self._velocity[i]
             if previous is not None:

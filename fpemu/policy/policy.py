@@ -73,9 +73,9 @@ class Policy:
                 f"loss_scale must be a positive finite number, got {self.loss_scale!r}"
             )
         object.__setattr__(self, "loss_scale", scale)
-        if self.scaling not in RULES:
+        if not isinstance(self.scaling, str) or self.scaling not in RULES:
             raise unknown("scaling", self.scaling, RULES)
-        if self.saturation not in SATURATION:
+        if not isinstance(self.saturation, str) or self.saturation not in SATURATION:
             raise unknown("saturation", self.saturation, SATURATION)
 
     @property
@@ -107,9 +107,9 @@ class Policy:
                         f"policy word {word!r} is not understood; write role=format, with a role of: "
                         + ", ".join(_FIELDS)
                     )
-                if word not in policies:
+                if word.lower() not in policies:
                     raise unknown("policy", word, [*policies, '"role=format ..."'])
-                policy = policies[word]
+                policy = policies[word.lower()]
                 continue
             if role not in _FIELDS:
                 raise unknown("policy role", role, _FIELDS)
@@ -131,7 +131,7 @@ class Policy:
         return " ".join(words)
 
     def __repr__(self) -> str:
-        return f'Policy("{self}")'
+        return f'fp.Policy.parse("{self}")'
 
     # -- use ------------------------------------------------------------------------------
 

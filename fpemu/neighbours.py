@@ -1,0 +1,184 @@
+"""The values of a format: neighbours, spacing, class, all of them, and their shortest decimals.
+
+Arguments that are values must be values *of the format*: nothing here rounds silently.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from fpemu import exact
+from fpemu.convert import carrier_dtype, decode, encode, quantize
+from fpemu.errors import ArgumentError
+from fpemu.formats import Format, as_format
+
+CLASSES = (
+    *("-Infinity", "-Normal", "-Subnormal", "-Zero"),
+    *("+Zero", "+Subnormal", "+Normal", "+Infinity", "NaN"),
+)
+
+
+def next_up(x: object, f: object) -> np.ndarray:
+    """The smallest value of `f` that is larger than `x`, element by element.
+
+    `x` is array_like of values of `f`. NaN gives NaN; infinity stays; both zeros give the
+    smallest subnormal; minus the smallest subnormal gives -0 where the format has it. Above the
+    largest value stands infinity, in a format without it NaN, without NaN the value itself.
+    Raises `ArgumentError` for an `x` that is not a value of `f`.
+    Source: nextUp of IEEE 754-2019 section 5.3.1, extended to formats without infinity.
+
+    >>> next_up([1.0, 448.0, 0.0], "e4m3").tolist()
+    [1.125, nan, 0.001953125]
+    """
+    f = as_format(f)
+    return _moved(_checked(x, f), f, 1)
+
+
+def next_down(x: object, f: object) -> np.ndarray:
+    """The largest value of `f` that is smaller than `x`: ``-next_up(-x)``.
+
+    >>> next_down([1.0, -65504.0], "fp16").tolist()
+    [0.99951171875, -inf]
+    """
+    f = as_format(f)
+    return _moved(_checked(x, f), f, -1)
+
+
+def nextafter(x: object, toward: object, f: object) -> np.ndarray:
+    """The neighbour of `x` in the direction of `toward`; `x` itself where they are equal.
+
+    `x` and `toward` are array_like and broadcast; `toward` may be any number. NaN in either gives
+    NaN. `numpy.nextafter` for any format.
+
+    >>> nextafter([1.0, 1.0, 1.0], [9, 1, -9], "bf16").tolist()
+    [1.0078125, 1.0, 0.99609375]
+    """
+    f = as_format(f)
+    values, target = np.broadcast_arrays(_checked(x, f), np.asarray(toward, np.float64))
+    up, down = _moved(values, f, 1), _moved(values, f, -1)
+    result = np.where(target > values, up, np.where(target < values, down, values))
+    return np.where(np.isnan(target), np.nan, result).astype(carrier_dtype(f))
+
+
+def ulp(x: object, f: object) -> np.ndarray:
+    """The distance between consecutive values of `f` in the binade of `x`, as `math.ulp`.
+
+    `x` is array_like of values of `f`. At zero and among subnormals it is the smallest subnormal;
+    at infinity it is infinity, at NaN NaN. float64, because it need not be a value of `f`.
+
+    >>> ulp([1.0, 2048.0, 0.0], "fp16").tolist()
+    [0.0009765625, 2.0, 5.960464477539063e-08]
+    """
+    f = as_format(f)
+    values = np.asarray(_checked(x, f), np.float64)
+    magnitude = np.abs(values)
+    finite = np.where(np.isfinite(magnitude), magnitude, 1.0)
+    exponent = np.maximum(np.frexp(finite)[1] - 1, f.emin)
+    exponent = np.where(finite == 0, f.emin, exponent)
+    spacing = np.ldexp(1.0, exponent - f.fraction_bits)
+    return np.where(np.isfinite(values), spacing, magnitude)
+
+
+def classify(x: object, f: object) -> np.ndarray:
+    """The class of each element of `x`: one of `CLASSES`, in the words of `decimal`'s number_class.
+
+    >>> classify([1.0, -2.0**-24, -0.0, np.inf, np.nan], "fp16").tolist()
+    ['+Normal', '-Subnormal', '-Zero', '+Infinity', 'NaN']
+    """
+    f = as_format(f)
+    values = _checked(x, f)
+    magnitude = np.abs(values)
+    kind = np.where(magnitude < f.smallest_normal, 2, 1)  # steps from infinity towards zero
+    kind = np.where(np.isinf(values), 0, np.where(magnitude == 0, 3, kind))
+    index = np.where(np.signbit(values), kind, 7 - kind)
+    return np.array(CLASSES)[np.where(np.isnan(values), 8, index)]
+
+
+def values(f: object) -> np.ndarray:
+    """All finite values of `f` in ascending order, the two zeros as one; up to 19-bit formats.
+
+    >>> values("e2m1").tolist()
+    [-6.0, -4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+    """
+    f = as_format(f)
+    if f.bits > 19:
+        raise ArgumentError(
+            f"{f.name} has 2**{f.bits} codes, too many to list; allowed: formats of up to 19 bits"
+        )
+    positive = decode(np.arange(f.max_code + 1), f)
+    return np.concatenate([-positive[:0:-1], positive])
+
+
+def shortest(x: float, f: object) -> str:
+    """The shortest decimal that rounds to `x` in `f`, as Python prints floats; the nearest if tied.
+
+    `x` is one value of `f`. What ``repr`` is for float64, for any format: reading the result and
+    rounding it to nearest even gives `x` back.
+
+    >>> shortest(0.0999755859375, "fp16"), shortest(2.0**-24, "fp16"), shortest(448, "e4m3")
+    ('0.1', '6e-08', '450.0')
+    """
+    f = as_format(f)
+    value = float(_checked(x, f))
+    if not math.isfinite(value) or value == 0:
+        return repr(value)
+    wanted, magnitude = abs(value), Fraction(abs(value))
+    exponent = math.floor(math.log10(wanted))  # near powers of ten it may be one off, see below
+    for digits in range(1, 770):
+        unit = Fraction(10) ** (exponent - digits + 1)
+        below = magnitude // unit
+        near_first = sorted((below, below + 1), key=lambda n: (abs(n * unit - magnitude), n % 2))
+        for n in near_first:
+            if n > 0 and exact.round_to(n * unit, f) == wanted:
+                return repr_decimal(int(n), exponent - digits + 1, negative=value < 0)
+    raise AssertionError("every finite value has at most 767 digits")
+
+
+def repr_decimal(n: int, exponent: int, *, negative: bool) -> str:
+    """n * 10**exponent written as Python writes floats: 0.1, 448.0, 6e-08, 1e+16."""
+    digits = str(n).rstrip("0")
+    point = len(str(n)) + exponent  # decimal point after this many digits
+    sign = "-" if negative else ""
+    if -4 < point <= 16:
+        if point <= 0:
+            return f"{sign}0.{'0' * -point}{digits}"
+        padded = digits.ljust(point, "0")
+        return f"{sign}{padded[:point]}.{padded[point:] or '0'}"
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{fraction}e{point - 1:+03d}"
+
+
+def _checked(x: object, f: Format) -> np.ndarray:
+    """`x` in the carrier of `f`; refused unless every element is a value of `f` already."""
+    given = np.asarray(x)
+    rounded = quantize(x, f, saturation="none" if f.has_nan else "finite")
+    same = (rounded == given) | ((rounded != rounded) & (given != given))
+    if not np.all(same):
+        bad = given[~np.asarray(same, bool)].flat[0] if given.ndim else given[()]
+        raise ArgumentError(
+            f"{float(bad)!r} is not a value of {f.name}; round it first with quantize"
+        )
+    return rounded
+
+
+def _moved(x: np.ndarray, f: Format, step: int) -> np.ndarray:
+    """`x` moved by `step` in the order of the values."""
+    codes = encode(x, f).astype(np.int64)
+    sign_bit = np.int64(1) << np.int64(f.bits - 1)
+    if f.bits == 64:
+        with np.errstate(all="ignore"):
+            return np.nextafter(x, np.inf if step > 0 else -np.inf)
+    magnitude = codes & (sign_bit - 1)
+    negative = np.signbit(x) & ((magnitude != 0) | (step > 0) & f.has_negative_zero)
+    order = np.where(np.signbit(x), -magnitude, magnitude)
+    top = f.max_code + (1 if f.has_inf or f.has_nan else 0)
+    new = np.clip(order + step, -top, top)
+    moved = np.asarray(decode(np.abs(new), f), np.float64)
+    # Beyond the largest value of a format without infinity stands no code but NaN.
+    moved = np.where((np.abs(new) > f.max_code) & (not f.has_inf), np.nan, moved)
+    minus = (new < 0) | ((new == 0) & negative & f.has_negative_zero)
+    moved = np.where(minus & ~np.isnan(moved), -moved, moved)
+    return np.where(np.isnan(x), np.nan, moved).astype(carrier_dtype(f))
