@@ -150,6 +150,8 @@ def accumulate_products(
     shape = (a.shape[0], b.shape[1])
     start = np.zeros(shape, carrier_dtype(accumulator)) if c is None else c
     carrier = carrier_for(*formats, saturation)
+    if not accumulator.has_nan and not (np.isfinite(a).all() and np.isfinite(b).all()):
+        carrier = None  # what NaN becomes in a format without it, the reference knows
     if carrier is None:
         if a.shape[0] * a.shape[1] * b.shape[1] > 10_000:
             names = ", ".join(f.name for f in formats)
@@ -182,7 +184,9 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
     rounded to 2p + 2 bits first (Figueroa 1995); a sum below the normal range is exact.
     """
     bits = fa.precision + fb.precision
-    if has_step32(f):
+    if f.fraction_bits == 0:
+        return None  # ties are decided by the exponent's last bit, which the kernels do not do
+    if has_step32(f) and all(carrier_dtype(g) == np.float32 for g in (fa, fb, f)):
         lowest = fa.emin - fa.fraction_bits + fb.emin - fb.fraction_bits
         in_range = lowest >= -149 and fa.emax + fb.emax + 2 <= 127
         too_short_to_matter = (f.emin - f.fraction_bits - 1) + 150 + 1 > bits

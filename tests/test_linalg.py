@@ -78,6 +78,60 @@ def test_matmul_is_the_reference_for_any_formats_and_shapes(problem):
     assert_same(watched, got, want)
 
 
+@st.composite
+def user_formats(draw):
+    """Formats with odd ranges, where a carrier may end before the format does."""
+    e, m = draw(st.integers(1, 8)), draw(st.integers(0, 23))
+    bias = (1 << (e - 1)) - 1 + draw(st.integers(-60, 60))
+    encoding = draw(st.sampled_from(["ieee", "fn", "fnuz", "finite"]))
+    try:
+        return fp.Format("mine", e, m, bias=bias, encoding=encoding)
+    except fp.ArgumentError:
+        return fp.E4M3
+
+
+any_format = user_formats() | st.sampled_from([fp.as_format(name) for name in ALL])
+
+
+@settings(max_examples=400)
+@given(
+    formats=st.tuples(any_format, any_format, any_format),
+    alike=st.booleans(),
+    saturation=st.sampled_from(["none", "finite", "propagate"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_carriers_hold_for_user_formats_at_the_edges_of_the_accumulator(
+    formats, alike, saturation, seed
+):
+    fa, fb, f = (formats[0], formats[0], formats[2]) if alike else formats
+    if linalg.carrier_for(fa, fb, f, saturation) is None:
+        return
+    rng = np.random.default_rng(seed)
+    edge = rng.choice([f.emin, f.emin - f.fraction_bits, f.emin - f.fraction_bits - 1, f.emax])
+    at = int(rng.integers(fa.emin - fa.fraction_bits, fa.emax + 1))
+
+    def values(g, center, shape):
+        e = np.clip(center + rng.integers(-4, 5, shape), g.emin - g.fraction_bits, g.emax)
+        s = 1 + rng.integers(0, 1 << 12, shape) / (1 << int(rng.integers(12, 24)))
+        return fp.quantize(np.ldexp(s, e) * rng.choice([1, -1], shape), g, saturation="finite")
+
+    a, b = values(fa, at, (2, 4)), values(fb, int(edge) - at, (4, 2))
+    if fa.has_inf and rng.random() < 0.2:
+        a[0, 0] = np.inf
+    settings = {"saturation": saturation}
+    try:
+        got = linalg.accumulate_products(a, b, (fa, fb, f), **settings)
+    except fp.ArgumentError as error:
+        assert "has no NaN" in str(error)
+        return
+    for i, j in np.ndindex(2, 2):
+        total = 0.0
+        for k in range(4):
+            product = exact.multiply(float(a[i, k]), float(b[k, j]), f, **settings)
+            total = exact.add(total, product, f, **settings)
+        assert same(got[i, j], total), (a[i], b[:, j])
+
+
 @pytest.mark.parametrize("name", ["fp16", "bf16", "fp32", "tf32", "e4m3", "e5m2"])
 def test_larger_products_agree_with_the_reference(name):
     f = fp.as_format(name)
