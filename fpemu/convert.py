@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from fpemu import events, exact
 from fpemu import rounding as vocabulary
-from fpemu.errors import ArgumentError, UnsupportedError
+from fpemu.errors import ArgumentError, UnsupportedError, unknown
 from fpemu.formats import FP32, FP64, Format, as_format, format_of_dtype
 
 
@@ -47,6 +48,48 @@ def _is_narrow(f: Format) -> bool:
 
 def _is_masked(f: Format) -> bool:
     return f.emin == FP32.emin and f.emax == FP32.emax and f.has_inf and f.precision <= 24
+
+
+@dataclass(frozen=True)
+class _Chance:
+    """Where stochastic rounding takes its random bits from, and how many."""
+
+    seed: int = 0
+    random_bits: int = 24
+    variant: str = "A"
+
+    @classmethod
+    def checked(cls, seed: object, random_bits: object, variant: object) -> _Chance:
+        """The same, or `ArgumentError`."""
+        for name, value, low, high in (
+            ("seed", seed, 0, 2**64 - 1),
+            ("random_bits", random_bits, 1, 64),
+        ):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or not low <= value <= high:  # type: ignore[operator]
+                raise ArgumentError(
+                    f"{name} must be an integer from {low} to {high}, got {value!r}"
+                )
+        if variant not in ("A", "B", "C"):
+            raise unknown("random_variant", variant, "ABC")
+        return cls(int(seed), int(random_bits), str(variant))  # type: ignore[call-overload]
+
+    @property
+    def words(self) -> tuple[np.uint32, np.uint32]:
+        """The seed in two words, as the generator's counter takes it."""
+        return np.uint32(self.seed % 2**32), np.uint32(self.seed >> 32)
+
+    @property
+    def choice(self) -> tuple[int, int]:
+        """Random bits and the kernels' number of the variant."""
+        return self.random_bits, "ABC".index(self.variant)
+
+    def away(self, index: int):
+        """The decision for element `index`, for the exact reference."""
+        random = exact.random_integer(index, self.seed, self.random_bits)
+        return lambda rest: exact.rounds_away_by_chance(
+            rest, random, self.random_bits, self.variant
+        )
 
 
 @functools.lru_cache(maxsize=512)
@@ -120,6 +163,9 @@ def quantize(
     rounding: str = "nearest_even",
     saturation: str = "none",
     subnormals: str = "gradual",
+    seed: int = 0,
+    random_bits: int = 24,
+    random_variant: str = "A",
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Round every element of `x` once to a value of the format `f`.
@@ -129,9 +175,12 @@ def quantize(
     x : array_like of any shape: floats (any NumPy or ml_dtypes kind), integers, booleans,
         Fractions, Decimals or an `Array`.
     f : a `Format`, its name, or a dtype.
-    rounding, saturation, subnormals : see `fpemu.rounding`. "stochastic" is not available in this
-        version. "daz" reads subnormals of `x`'s own format
+    rounding, saturation, subnormals : see `fpemu.rounding`. "daz" reads subnormals of `x`'s own format
         (its dtype's; float64 for Python numbers) as zero; "ftz" makes subnormal results zero.
+    seed, random_bits, random_variant : for "stochastic". Element i (in C order) takes `random_bits`
+        bits, 1 to 64, of a Philox generator fixed by `seed` (0 to 2**64 - 1) and i: the same call
+        gives the same bits, on any machine. The value beyond is taken with the probability of the
+        whole residual, cut to that many bits by variant "A", or rounded by "B" or "C" (IEEE P3109).
     out : where to put the result; C-contiguous, shape of `x`, dtype of the carrier.
 
     Returns
@@ -155,19 +204,17 @@ def quantize(
     """
     f = as_format(f)
     vocabulary.check(rounding=rounding, saturation=saturation, subnormals=subnormals)
-    if rounding == "stochastic":
-        raise ArgumentError(
-            "rounding 'stochastic' is not available in this version; allowed here: "
-            + ", ".join(m for m in vocabulary.ROUNDING if m != "stochastic")
-        )
+    chance = _Chance.checked(seed, random_bits, random_variant)
     values, source = numbers_of(x)
     result = _prepare_out(out, values.shape, f)
     if values.dtype == object:
-        _quantize_exact(values, f, rounding, saturation, subnormals, result)
+        _quantize_exact(values, f, rounding, saturation, subnormals, chance, result)
         return result
     if "daz" in subnormals:
         values = _without_subnormals(values, source)
-    return round_to(values, f, saturation, rounding=rounding, subnormals=subnormals, out=result)
+    return round_to(
+        values, f, saturation, rounding=rounding, subnormals=subnormals, chance=chance, out=result
+    )
 
 
 def round_to(
@@ -177,6 +224,7 @@ def round_to(
     *,
     rounding: str = "nearest_even",
     subnormals: str = "gradual",
+    chance: _Chance | None = None,
     place: str = "",
     op: str = "quantize",
     count: bool = True,
@@ -191,17 +239,26 @@ def round_to(
     if out is None:
         out = np.empty(values.shape, carrier_dtype(f))
     if not has_step64(f):
-        _quantize_exact(values, f, rounding, saturation, subnormals, out)
+        _quantize_exact(values, f, rounding, saturation, subnormals, chance, out)
     else:
         if not f.has_nan:
             values = _without_nan(values, f, saturation)
-        carrier = "float32" if values.dtype == np.float32 and has_step32(f) else "float64"
+        mode = _mode(f, rounding, subnormals)
+        in32 = values.dtype == np.float32 and has_step32(f)
+        chance = chance or _Chance()
+        if rounding == "stochastic":
+            in32 = in32 and chance.random_bits <= 24 and chance.variant == "A"
+        carrier = "float32" if in32 else "float64"
         target = target_of(f, saturation, carrier=carrier, rounding=rounding)
-        run = (kernels.quantize32 if carrier == "float32" else kernels.quantize64)[
-            _mode(f, rounding, subnormals)
-        ]
+        source = np.ascontiguousarray(_cast(values, carrier)).reshape(-1)
         flat = out.reshape(-1)  # a view: `out` is contiguous
-        run(np.ascontiguousarray(_cast(values, carrier)).reshape(-1), target, flat)
+        if rounding != "stochastic" or f == FP64:
+            mode = mode if f != FP64 else mode & kernels.FLUSH  # FP64 drops nothing in any mode
+            (kernels.quantize32 if in32 else kernels.quantize64)[mode](source, target, flat)
+        elif in32:
+            kernels.stochastic32[mode](source, target, flat, *chance.words, chance.random_bits)
+        else:
+            kernels.stochastic64[mode](source, target, flat, *chance.words, *chance.choice)
     if count and events.active():
         record(place, op, values, out, f, saturation, rounding)
     return out
@@ -377,9 +434,12 @@ def _without_nan(values: np.ndarray, f: Format, saturation: str) -> np.ndarray:
     return np.where(bad, exact.nan_of(f, saturation), values) if bad.any() else values
 
 
-def _quantize_exact(values, f, rounding, saturation, subnormals, out) -> None:
+def _quantize_exact(values, f, rounding, saturation, subnormals, chance, out) -> None:
     """By the reference, element by element: for numbers and formats that no kernel takes."""
     settings = {"rounding": rounding, "saturation": saturation, "subnormals": subnormals}
+    chance = chance or _Chance()
     flat = out.reshape(-1)
     for i, v in enumerate(values.flat):
-        flat[i] = exact.round_to(v if isinstance(v, (int, Fraction)) else float(v), f, **settings)
+        number = v if isinstance(v, (int, Fraction)) else float(v)
+        away = chance.away(i) if rounding == "stochastic" else None
+        flat[i] = exact.round_to(number, f, **settings, away=away)

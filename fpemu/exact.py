@@ -12,8 +12,9 @@ whether the rounded magnitude still fits.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 from fpemu import rounding as vocabulary
 from fpemu.errors import ArgumentError
@@ -39,13 +40,15 @@ def round_to(
     rounding: str = "nearest_even",
     saturation: str = "none",
     subnormals: str = "gradual",
+    away: Callable[[Fraction], bool] | None = None,
 ) -> float:
     """`x` rounded once to a value of `f`.
 
     NaN stays NaN; a format without NaN refuses it, except under saturation "finite", which
     stores the largest value (CUDA's satfinite rule). Infinities follow `saturation`. Zeros keep
     their sign where the format has a minus zero. "daz" concerns operands, not this result, and
-    has no effect here. "stochastic" is not a function of the value alone and is refused.
+    has no effect here. "stochastic" is not a function of the value alone: it needs `away`, the
+    decision for the fraction of a last place beyond the neighbour nearer to zero.
 
     >>> from fpemu.formats import E4M3, FP16
     >>> round_to(464, E4M3), round_to(465, E4M3), round_to(Fraction(1, 10), FP16)
@@ -72,8 +75,8 @@ def round_to(
     # Even and odd are those of the code (P3109; the same as of the significand, except where
     # there is no stored fraction and the code's last bit is the exponent's).
     odd = (e + f._bias if f.fraction_bits == 0 and steps else steps) % 2 == 1
-    if rounds_away(odd, rest / unit, negative, rounding):
-        steps += 1
+    decided = away(rest / unit) if away else rounds_away(odd, rest / unit, negative, rounding)
+    steps += decided
     rounded = steps * unit
 
     if rounded > Fraction(f.max):
@@ -104,7 +107,50 @@ def rounds_away(odd: bool, rest: Fraction, negative: bool, rounding: str) -> boo
             return rest > 0 and negative
         case "to_odd":
             return rest > 0 and not odd
-    raise ArgumentError(f"rounding {rounding!r} needs random bits, which round_to does not take")
+    raise ArgumentError(f"rounding {rounding!r} needs random bits: pass `away`")
+
+
+def rounds_away_by_chance(rest: Fraction, random: int, random_bits: int, variant: str) -> bool:
+    """The decision of stochastic rounding for `rest` of a last place and N random bits.
+
+    Variants A, B and C of IEEE P3109: with nu the rest and R the random integer,
+    A: floor(nu 2^N) + R >= 2^N; B: floor(nu 2^(N+1)) + 2R + 1 >= 2^(N+1);
+    C: nu 2^N rounded to nearest even + R >= 2^N.
+    """
+    top = 1 << random_bits
+    match variant:
+        case "A":
+            return math.floor(rest * top) + random >= top
+        case "B":
+            return math.floor(rest * top * 2) + 2 * random + 1 >= 2 * top
+        case "C":
+            return round(rest * top) + random >= top
+    raise ArgumentError(f"unknown stochastic variant {variant!r}; allowed: A, B, C")
+
+
+def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]:
+    """Philox4x32-10 (Salmon et al. 2011): four 32-bit words for a counter of four and a key of two.
+
+    >>> [hex(word) for word in philox([0, 0, 0, 0], [0, 0])]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        high0, low0 = divmod(c0 * 0xD2511F53, 1 << 32)
+        high1, low1 = divmod(c2 * 0xCD9E8D57, 1 << 32)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + 0x9E3779B9) % (1 << 32), (k1 + 0xBB67AE85) % (1 << 32)
+    return [c0, c1, c2, c3]
+
+
+def random_integer(index: int, seed: int, random_bits: int) -> int:
+    """The N random bits of element `index`: the top bits of its word, then of its second word."""
+    block, number = index // 1024 * 256 + index % 256, index % 1024 // 256
+    counter = [block % (1 << 32), block >> 32, seed % (1 << 32), seed >> 32]
+    first = philox(counter, [0x243F6A88, 0x85A308D3])[number]
+    second = philox(counter, [0x13198A2E, 0x03707344])[number]
+    return (first << 32 | second) >> (64 - random_bits)
 
 
 def overflow_of(f: Format, negative: bool, rounding: str, saturation: str) -> float:
@@ -210,7 +256,7 @@ def decode(code: int, f: Format) -> float:
 # -- operations, each rounded once -------------------------------------------------------------
 
 
-def add(a: float, b: float, f: Format, **settings: str) -> float:
+def add(a: float, b: float, f: Format, **settings: Any) -> float:
     """a + b rounded once. An exact zero sum is +0, but -0 when rounding toward negative."""
     if not (math.isfinite(a) and math.isfinite(b)):
         return round_to(a + b, f, **settings)
@@ -223,19 +269,19 @@ def add(a: float, b: float, f: Format, **settings: str) -> float:
     return round_to(total, f, **settings)
 
 
-def subtract(a: float, b: float, f: Format, **settings: str) -> float:
+def subtract(a: float, b: float, f: Format, **settings: Any) -> float:
     """a - b rounded once."""
     return add(a, -b, f, **settings)
 
 
-def multiply(a: float, b: float, f: Format, **settings: str) -> float:
+def multiply(a: float, b: float, f: Format, **settings: Any) -> float:
     """a * b rounded once."""
     if not (math.isfinite(a) and math.isfinite(b)) or a == 0 or b == 0:
         return round_to(a * b, f, **settings)
     return round_to(Fraction(a) * Fraction(b), f, **settings)
 
 
-def divide(a: float, b: float, f: Format, **settings: str) -> float:
+def divide(a: float, b: float, f: Format, **settings: Any) -> float:
     """a / b rounded once; x/0 is an infinity (before saturation) and 0/0 is NaN."""
     if math.isnan(a) or math.isnan(b) or (a == 0 and b == 0):
         return round_to(math.nan, f, **settings)
@@ -247,7 +293,7 @@ def divide(a: float, b: float, f: Format, **settings: str) -> float:
     return round_to(Fraction(a) / Fraction(b), f, **settings)
 
 
-def sqrt(a: float, f: Format, **settings: str) -> float:
+def sqrt(a: float, f: Format, **settings: Any) -> float:
     """The square root rounded once; sqrt(-0) is -0, of other negative numbers NaN."""
     if math.isnan(a) or a < 0:
         return round_to(math.nan, f, **settings)
@@ -263,7 +309,7 @@ def sqrt(a: float, f: Format, **settings: str) -> float:
     return round_to(Fraction(root, 1 << (shift // 2)), f, **settings)
 
 
-def total(values: Sequence[float], f: Format, **settings: str) -> float:
+def total(values: Sequence[float], f: Format, **settings: Any) -> float:
     """The sum from left to right, starting at +0: each addend rounded to `f`, then each sum."""
     accumulator = 0.0
     for value in values:
@@ -271,7 +317,7 @@ def total(values: Sequence[float], f: Format, **settings: str) -> float:
     return accumulator
 
 
-def dot(a: Sequence[float], b: Sequence[float], f: Format, **settings: str) -> float:
+def dot(a: Sequence[float], b: Sequence[float], f: Format, **settings: Any) -> float:
     """The dot product from left to right, starting at +0: each product rounded, then each sum."""
     accumulator = 0.0
     for x, y in zip(a, b, strict=True):

@@ -121,8 +121,9 @@ def test_carriers_hold_for_user_formats_at_the_edges_of_the_accumulator(
     settings = {"saturation": saturation}
     try:
         got = linalg.accumulate_products(a, b, (fa, fb, f), **settings)
-    except fp.ArgumentError as error:
-        assert "has no NaN" in str(error)
+    except fp.ArgumentError:
+        if f.has_nan:
+            raise
         return
     for i, j in np.ndindex(2, 2):
         total = 0.0

@@ -308,7 +308,6 @@ def test_nan_is_the_one_positive_quiet_nan_in_every_carrier():
             "unknown saturation True; allowed: none",
         ),
         (lambda: fp.quantize(1, fp.FP16, subnormals="no"), "unknown subnormals 'no'"),
-        (lambda: fp.quantize(1, fp.FP16, rounding="stochastic"), "not available in this version"),
         (lambda: fp.quantize(1j, fp.FP16), "cannot round values of dtype complex128"),
         (lambda: fp.quantize("1", fp.FP16), "cannot round values of dtype <U1"),
         (lambda: fp.quantize([None], fp.FP16), "cannot round None"),

@@ -14,8 +14,16 @@ import numpy as np
 from numba import njit
 
 from fpemu.kernels.cache import kernel
-from fpemu.kernels.step import MASKED, NARROW, WIDE, masked, narrow, native64, wide
-from fpemu.kernels.step import NEAREST_EVEN as EVEN
+from fpemu.kernels.step import (
+    MASKED,
+    NARROW,
+    NEAREST_EVEN,
+    WIDE,
+    masked,
+    narrow,
+    native64,
+    wide,
+)
 
 # Places in `counts`. A value is a rounded product or a rounded partial sum.
 VALUES, NONZERO, INEXACT, UNDERFLOW, ZEROED, SUBNORMAL, OVERFLOW, SWAMPED = range(8)
@@ -28,7 +36,7 @@ def _row(step, scalar):
     def row(a, b, c, target, counts):
         if counts is None:
             for j in range(c.size):
-                c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target, EVEN)), target, EVEN)
+                c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target)), target)
         else:
             one, none = np.int32(1), np.int32(0)
             inf = scalar(np.inf)
@@ -37,10 +45,10 @@ def _row(step, scalar):
             nonzero = inexact = zeroed = underflow = subnormal = overflow = swamped = none
             for j in range(c.size):
                 exact = scalar(a * b[j])
-                product = step(exact, target, EVEN)
+                product = step(exact, target)
                 before = c[j]
                 total = scalar(before + product)
-                after = step(total, target, EVEN)
+                after = step(total, target)
                 c[j] = after
                 # What the carrier itself rounded counts too: the product of two float32 is
                 # exact in float64, and Knuth's two-sum gives what an addition dropped.
@@ -74,10 +82,30 @@ def _row(step, scalar):
     return row
 
 
-_row_narrow = _row(narrow, np.float32)
-_row_masked = _row(masked, np.float32)
-_row_wide = _row(wide, np.float64)
-_row_native64 = _row(native64, np.float64)
+@njit
+def _narrow(x, target):
+    return narrow(x, target, NEAREST_EVEN, np.float32(0))
+
+
+@njit
+def _masked(x, target):
+    return masked(x, target, NEAREST_EVEN, np.float32(0))
+
+
+@njit
+def _wide(x, target):
+    return wide(x, target, NEAREST_EVEN, np.uint64(0), 0, 0)
+
+
+@njit
+def _native64(x, target):
+    return native64(x, target, NEAREST_EVEN)
+
+
+_row_narrow = _row(_narrow, np.float32)
+_row_masked = _row(_masked, np.float32)
+_row_wide = _row(_wide, np.float64)
+_row_native64 = _row(_native64, np.float64)
 
 
 @kernel

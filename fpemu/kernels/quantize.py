@@ -1,13 +1,29 @@
 """Rounding whole arrays: a flat array of one carrier in, a flat array of the other or same out.
 
 `quantize32[mode]` and `quantize64[mode]` are compiled for one rounding mode each, when first
-called.
+called; stochastic rounding has kernels of its own, which also take a seed.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from fpemu.kernels.cache import kernel
-from fpemu.kernels.step import MASKED, MODES, NARROW, WIDE, masked, narrow, native64, wide
+from fpemu.kernels.philox import TILE, fill_first, fill_second
+from fpemu.kernels.step import (
+    FLUSH,
+    MASKED,
+    MODES,
+    NARROW,
+    STOCHASTIC,
+    WIDE,
+    masked,
+    narrow,
+    native64,
+    wide,
+)
+
+_NO_CHANCE, _NO_RANDOM = np.float32(0), np.uint64(0)
 
 
 def _quantize32(mode):
@@ -16,10 +32,10 @@ def _quantize32(mode):
         """Round float32 `x` to float32 `out` (`target.kind` is NARROW or MASKED)."""
         if target.kind == NARROW:
             for i in range(x.size):
-                out[i] = narrow(x[i], target, mode)
+                out[i] = narrow(x[i], target, mode, _NO_CHANCE)
         elif target.kind == MASKED:
             for i in range(x.size):
-                out[i] = masked(x[i], target, mode)
+                out[i] = masked(x[i], target, mode, _NO_CHANCE)
 
     return quantize32
 
@@ -30,7 +46,7 @@ def _quantize64(mode):
         """Round float64 `x` to `out`, float32 or float64 (`target.kind` is WIDE or NATIVE64)."""
         if target.kind == WIDE:
             for i in range(x.size):
-                out[i] = wide(x[i], target, mode)
+                out[i] = wide(x[i], target, mode, _NO_RANDOM, 0, 0)
         else:
             for i in range(x.size):
                 out[i] = native64(x[i], target, mode)
@@ -38,5 +54,52 @@ def _quantize64(mode):
     return quantize64
 
 
-quantize32 = tuple(_quantize32(mode) for mode in MODES)
-quantize64 = tuple(_quantize64(mode) for mode in MODES)
+def _stochastic32(mode):
+    @kernel
+    def stochastic32(x, target, out, seed_low, seed_high, random_bits):
+        """Round float32 `x` stochastically, variant A with up to 24 random bits per element."""
+        words = np.empty(TILE, np.uint32)
+        spare, scale = np.uint32(32 - random_bits), np.float32(2.0**-random_bits)
+        top = np.int32(1 << random_bits)
+        for tile in range((x.size + TILE - 1) // TILE):
+            fill_first(tile, seed_low, seed_high, words)
+            start = tile * TILE
+            count = min(TILE, x.size - start)
+            source, result = x[start : start + count], out[start : start + count]
+            # fraction * 2**N >= 2**N - random, with both sides divided by 2**N: exact in float32.
+            if target.kind == NARROW:
+                for i in range(count):
+                    chance = np.float32(np.int32(top - np.int32(words[i] >> spare))) * scale
+                    result[i] = narrow(source[i], target, mode, chance)
+            elif target.kind == MASKED:
+                for i in range(count):
+                    chance = np.float32(np.int32(top - np.int32(words[i] >> spare))) * scale
+                    result[i] = masked(source[i], target, mode, chance)
+
+    return stochastic32
+
+
+def _stochastic64(mode):
+    @kernel
+    def stochastic64(x, target, out, seed_low, seed_high, random_bits, variant):
+        """Round float64 `x` stochastically with 1 to 64 random bits (`target.kind` is WIDE)."""
+        low, high = np.empty(TILE, np.uint32), np.zeros(TILE, np.uint32)
+        for tile in range((x.size + TILE - 1) // TILE):
+            fill_first(tile, seed_low, seed_high, high)
+            if random_bits > 32:
+                fill_second(tile, seed_low, seed_high, low)
+            start = tile * TILE
+            for i in range(min(TILE, x.size - start)):
+                random = np.uint64(high[i]) >> np.uint64(max(32 - random_bits, 0))
+                if random_bits > 32:
+                    random = np.uint64(random << np.uint64(random_bits - 32))
+                    random = np.uint64(random | (np.uint64(low[i]) >> np.uint64(64 - random_bits)))
+                out[start + i] = wide(x[start + i], target, mode, random, random_bits, variant)
+
+    return stochastic64
+
+
+quantize32 = {mode: _quantize32(mode) for mode in MODES}
+quantize64 = {mode: _quantize64(mode) for mode in MODES}
+stochastic32 = {mode: _stochastic32(mode) for mode in (STOCHASTIC, STOCHASTIC + FLUSH)}
+stochastic64 = {mode: _stochastic64(mode) for mode in (STOCHASTIC, STOCHASTIC + FLUSH)}

@@ -43,10 +43,10 @@ from fpemu.kernels.bits import (
 NARROW, MASKED, WIDE, NATIVE64 = range(4)
 NEAREST_EVEN, NEAREST_AWAY, TOWARD_ZERO, TOWARD_POSITIVE, TOWARD_NEGATIVE, TO_ODD = range(6)
 # Nearest-even for formats without a stored fraction, where the code's last bit is the exponent's.
-NEAREST_EVEN_CODE = 6
+NEAREST_EVEN_CODE, STOCHASTIC = 6, 7
 # Added to a mode: results below the smallest normal become zero.
 FLUSH = 8
-MODES = range(16)
+MODES = (*range(7), *range(8, 15))  # the deterministic ones
 
 
 class Target(NamedTuple):
@@ -84,6 +84,30 @@ def away(rest, half, odd, negative, mode):
 
 
 @njit
+def away_by_chance(fraction, random, random_bits, variant):
+    """Stochastic rounding: away for a `fraction` of a last place (float64) and N random bits?
+
+    With k = 2**N - random, variants A, B and C of IEEE P3109 ask whether fraction * 2**N, rounded
+    down (A), to nearest with ties up (B) or with ties to even (C), reaches k. All in uint64: for
+    N = 64 and random = 0, k wraps to 0, and is not reached, but k - 1 is meant.
+    """
+    one = np.uint64(1)
+    scaled = fraction * 2.0**random_bits
+    down = np.floor(scaled)
+    whole, part = np.uint64(down), scaled - down
+    top = np.uint64(0) if random_bits == 64 else one << np.uint64(random_bits)
+    k = np.uint64(top - random)
+    reached = (whole >= k) & (random != 0)
+    just_below = whole == np.uint64(k - one)
+    if variant == 1:
+        return reached | (just_below & (part >= 0.5))
+    if variant == 2:
+        tie = (part == 0.5) & (np.uint64(k & one) == np.uint64(0))
+        return reached | (just_below & ((part > 0.5) | tie))
+    return reached
+
+
+@njit
 def _signed32(result, sign, target):
     """Put the sign back, except on NaN and on the zero of a format without minus zero."""
     keep = (result <= EXPONENT32) & ((result != np.int32(0)) | target.minus_zero)
@@ -101,7 +125,8 @@ def _special32(magnitude, negative, target, mode):
 
 
 @njit
-def narrow(x, target, mode):
+def narrow(x, target, mode, chance):
+    """`chance`, for stochastic rounding: the fraction of a last place from which to go away."""
     bits = bits32(x)
     negative = bits < np.int32(0)
     magnitude = np.int32(bits & MAGNITUDE32)
@@ -121,7 +146,11 @@ def narrow(x, target, mode):
             odd = (np.int32(code & np.int32(1)) != np.int32(0)) & (below > 0)
         else:
             odd = False
-        up = away(exact - below, np.float32(0.5) * unit, odd, negative, mode)
+        if mode & 7 == STOCHASTIC:
+            inverse = float32_of(np.int32(np.int32(254 << 23) - bits32(unit)))
+            up = (exact - below) * inverse >= chance
+        else:
+            up = away(exact - below, np.float32(0.5) * unit, odd, negative, mode)
         rounded = below + (unit if up else np.float32(0))
     fits = rounded <= np.float32(target.largest)
     if mode & FLUSH:
@@ -131,7 +160,7 @@ def narrow(x, target, mode):
 
 
 @njit
-def masked(x, target, mode):
+def masked(x, target, mode, chance):
     bits = bits32(x)
     negative = bits < np.int32(0)
     magnitude = np.int32(bits & MAGNITUDE32)
@@ -143,7 +172,10 @@ def masked(x, target, mode):
         rounded = np.int32(np.int32(magnitude + np.int32(half + odd)) & np.int32(-last))
     else:
         rest = np.int32(magnitude & np.int32(last - 1))
-        up = away(rest, np.int32(last >> 1), odd != np.int32(0), negative, mode)
+        if mode & 7 == STOCHASTIC:
+            up = np.float32(rest) >= chance * np.float32(last)
+        else:
+            up = away(rest, np.int32(last >> 1), odd != np.int32(0), negative, mode)
         rounded = np.int32(np.int32(magnitude - rest) + (last if up else np.int32(0)))
     # NaN and infinity come first: adding to a NaN's bits could wrap into the sign.
     fits = (magnitude < EXPONENT32) & (rounded <= bits32(np.float32(target.largest)))
@@ -154,7 +186,7 @@ def masked(x, target, mode):
 
 
 @njit
-def wide(x, target, mode):
+def wide(x, target, mode, random, random_bits, variant):
     bits = bits64(x)
     negative = bits < np.int64(0)
     magnitude = np.int64(bits & MAGNITUDE64)
@@ -173,7 +205,11 @@ def wide(x, target, mode):
             odd = ((code & 1) != 0) & (below > 0)
         else:
             odd = False
-        up = away(exact - below, 0.5 * unit, odd, negative, mode)
+        if mode & 7 == STOCHASTIC:
+            inverse = float64_of(np.int64((np.int64(2046) << 52) - bits64(unit)))
+            up = away_by_chance((exact - below) * inverse, random, random_bits, variant)
+        else:
+            up = away(exact - below, 0.5 * unit, odd, negative, mode)
         rounded = below + (unit if up else 0.0)
     fits = rounded <= target.largest
     if mode & FLUSH:
