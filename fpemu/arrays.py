@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from fpemu import elementwise
-from fpemu.convert import carrier_dtype, encode, quantize
+from fpemu.carriers import carrier_dtype
+from fpemu.convert import encode, quantize
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, as_format, format_of_dtype
 

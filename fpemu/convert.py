@@ -6,8 +6,6 @@ size, a Fraction or Decimal, an ml_dtypes value. It never passes through a narro
 
 from __future__ import annotations
 
-import functools
-import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -16,38 +14,16 @@ import numpy as np
 
 from fpemu import events, exact
 from fpemu import rounding as vocabulary
+from fpemu.carriers import (
+    carrier_dtype,
+    code_dtype,
+    has_step32,
+    has_step64,
+    overflow_edge,
+    target_of,
+)
 from fpemu.errors import ArgumentError, UnsupportedError, unknown
-from fpemu.formats import FP32, FP64, Format, as_format, format_of_dtype
-
-
-def carrier_dtype(f: Format) -> np.dtype:
-    """The dtype in which values of `f` travel: float32 if it holds them all exactly, else float64.
-
-    >>> from fpemu.formats import BF16, FP64
-    >>> carrier_dtype(BF16), carrier_dtype(FP64)
-    (dtype('float32'), dtype('float64'))
-    """
-    fits = f.precision <= 24 and f.emax <= 127 and f.emin - f.fraction_bits >= -149
-    return np.dtype(np.float32 if fits else np.float64)
-
-
-def has_step32(f: Format) -> bool:
-    """Whether the kernels can round a float32 to `f` without leaving float32."""
-    return _is_narrow(f) or _is_masked(f)
-
-
-def has_step64(f: Format) -> bool:
-    """Whether the kernels can round a float64 to `f` without leaving float64."""
-    return f == FP64 or (f.emax + 53 - f.precision < 1023 and f.emin - f.fraction_bits >= -1022)
-
-
-def _is_narrow(f: Format) -> bool:
-    within = f.emin - f.fraction_bits >= -126 and f.emax + 24 - f.precision < 127
-    return f.precision < 24 and within
-
-
-def _is_masked(f: Format) -> bool:
-    return f.emin == FP32.emin and f.emax == FP32.emax and f.has_inf and f.precision <= 24
+from fpemu.formats import FP64, Format, as_format, format_of_dtype
 
 
 @dataclass(frozen=True)
@@ -90,70 +66,6 @@ class _Chance:
         return lambda rest: exact.rounds_away_by_chance(
             rest, random, self.random_bits, self.variant
         )
-
-
-@functools.lru_cache(maxsize=512)
-def target_of(
-    f: Format,
-    saturation: str,
-    *,
-    carrier: str,
-    rounding: str = "nearest_even",
-):
-    """The kernels' description of rounding to `f` in a "float32" or "float64" carrier."""
-    from fpemu.kernels import step
-
-    if carrier == "float32":
-        kind = step.MASKED if _is_masked(f) else step.NARROW
-    else:
-        kind = step.NATIVE64 if f == FP64 else step.WIDE
-    edge = overflow_edge(f, rounding, negative=False)
-    if carrier == "float32":
-        edge = _up_to_float32(edge)
-    return step.Target(
-        kind=kind,
-        dropped=(24 if carrier == "float32" else 53) - f.precision,
-        emin=f.emin,
-        emax=f.emax,
-        largest=f.max,
-        overflow=exact.overflow_of(f, False, rounding, saturation),
-        overflow_negative=exact.overflow_of(f, True, rounding, saturation),
-        infinity=exact.infinity_of(f, saturation),
-        minus_zero=f.has_negative_zero,
-        odd_field=f._bias % 2,
-        tiny=f.smallest_normal,
-        overflows_from=edge,
-    )
-
-
-@functools.lru_cache(maxsize=512)
-def overflow_edge(f: Format, rounding: str, *, negative: bool) -> float:
-    """The smallest float64 magnitude that rounds beyond ``f.max``, exponents being unbounded."""
-    last_place = Fraction(2) ** (f.emax - f.fraction_bits)
-    largest, odd = Fraction(f.max), f.max_code % 2 == 1
-    match rounding:
-        case "nearest_even":
-            edge, itself = largest + last_place / 2, odd  # the tie goes away from an odd code
-        case "nearest_away":
-            edge, itself = largest + last_place / 2, True
-        case "to_odd":
-            edge, itself = (largest + last_place, True) if odd else (largest, False)
-        case _:
-            outward = {"toward_positive": not negative, "toward_negative": negative}
-            away = outward.get(rounding, False)
-            edge, itself = (largest, False) if away else (largest + last_place, True)
-    try:
-        nearest = float(edge)
-    except OverflowError:  # FP64 itself
-        return math.inf
-    return nearest if itself else math.nextafter(nearest, math.inf)
-
-
-def _up_to_float32(x: float) -> float:
-    """The smallest float32 that is not below x."""
-    with np.errstate(over="ignore"):
-        nearest = np.float32(x)
-        return float(nearest if float(nearest) >= x else np.nextafter(nearest, np.float32(np.inf)))
 
 
 def quantize(
@@ -346,16 +258,6 @@ def decode(codes: object, f: object) -> np.ndarray:
     shape = (f.exponent_bits, f.fraction_bits, f._bias, f.smallest_subnormal)
     codec.decode(flat, *shape, f.max_code, inf_code, f.has_negative_zero, values)
     return values.astype(carrier_dtype(f)).reshape(codes.shape)
-
-
-def code_dtype(f: Format) -> np.dtype:
-    """The narrowest unsigned dtype for the codes of `f`.
-
-    >>> from fpemu.formats import TF32
-    >>> code_dtype(TF32)
-    dtype('uint32')
-    """
-    return np.dtype(next(f"u{size}" for size in (1, 2, 4, 8) if f.bits <= 8 * size))
 
 
 def numbers_of(x: object) -> tuple[np.ndarray, Format]:

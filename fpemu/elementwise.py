@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fpemu import events, exact
-from fpemu.convert import carrier_dtype, has_step64, record, round_to
+from fpemu.carriers import carrier_dtype, has_step64
+from fpemu.convert import record, round_to
 from fpemu.formats import FP64, Format
 
 _NUMPY = {

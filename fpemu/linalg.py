@@ -13,7 +13,8 @@ import numpy as np
 
 from fpemu import events, exact
 from fpemu.arrays import Array, asarray
-from fpemu.convert import carrier_dtype, has_step32, has_step64, round_to, target_of
+from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
+from fpemu.convert import round_to
 from fpemu.errors import ArgumentError, SlowWarning, unknown
 from fpemu.formats import FP32, FP64, Format, as_format
 

@@ -11,7 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 from fpemu import exact
-from fpemu.convert import carrier_dtype, decode, encode, quantize
+from fpemu.carriers import carrier_dtype
+from fpemu.convert import decode, encode, quantize
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format, as_format
 
