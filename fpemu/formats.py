@@ -237,7 +237,7 @@ NAMED.update(
 )
 
 # Other people's names for the same formats: NumPy and ml_dtypes dtypes, and what papers say.
-_DTYPES = {
+DTYPES = {
     "float64": FP64,
     "float32": FP32,
     "float16": FP16,
@@ -259,7 +259,7 @@ _SYNONYMS = {
     "float": FP32,
     "double": FP64,
     "tfloat32": TF32,
-    **_DTYPES,
+    **DTYPES,
 }
 
 
@@ -296,7 +296,7 @@ def format_of_dtype(dtype: object) -> Format | None:
     (fp.FP16, None)
     """
     try:
-        return _DTYPES.get(np.dtype(dtype).name)  # type: ignore[call-overload]
+        return DTYPES.get(np.dtype(dtype).name)  # type: ignore[call-overload]
     except TypeError:
         return None
 

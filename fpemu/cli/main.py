@@ -10,11 +10,11 @@ import warnings
 from typing import NoReturn
 
 from fpemu import __version__
-from fpemu.cli import info, show, sum, train
+from fpemu.cli import info, show, sum, train, verify
 from fpemu.cli.options import say
 from fpemu.errors import FpemuError
 
-COMMANDS = (show, info, sum, train)
+COMMANDS = (show, info, sum, train, verify)
 
 
 class _Parser(argparse.ArgumentParser):
