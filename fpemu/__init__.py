@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from fpemu.arrays import Array as Array
     from fpemu.arrays import array as array
     from fpemu.arrays import asarray as asarray
+    from fpemu.arrays import fma as fma
     from fpemu.autograd.tensor import Tensor as Tensor
     from fpemu.autograd.tensor import no_grad as no_grad
     from fpemu.convert import decode as decode
@@ -79,7 +80,7 @@ __version__ = "0.1.0"
 # Name -> the module that defines it; None for a module that is itself the name.
 _LAZY = {
     **dict.fromkeys(("autograd", "data", "diagnose", "nn", "optim")),
-    **dict.fromkeys(("Array", "array", "asarray"), "arrays"),
+    **dict.fromkeys(("Array", "array", "asarray", "fma"), "arrays"),
     **dict.fromkeys(("Tensor", "no_grad"), "autograd.tensor"),
     **dict.fromkeys(("quantize", "encode", "decode"), "convert"),
     "show": "display",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fpemu import elementwise
+from fpemu import rounding as vocabulary
 from fpemu.carriers import carrier_dtype
 from fpemu.convert import encode, quantize
 from fpemu.errors import ArgumentError, UnsupportedError
@@ -182,29 +183,11 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
                 + ", ".join(sorted(u.__name__ for u in (*_UFUNCS, *_COMPARISONS, np.matmul)))
                 + ", negative, absolute; or leave the format with numpy.asarray(x)"
             )
-        operands = [self._operand(v, ufunc) for v in inputs]
-        try:
-            np.broadcast_shapes(*(v.shape for v in operands))
-        except ValueError:
-            shapes = " and ".join(str(v.shape) for v in operands)
-            raise ArgumentError(
-                f"{ufunc.__name__} of shapes {shapes}: they do not broadcast"
-            ) from None
+        operands = [_in_format(v, self.format, ufunc.__name__) for v in inputs]
+        _check_broadcast(ufunc.__name__, operands)
         if ufunc in _COMPARISONS:
             return ufunc(*operands)
         return Array(elementwise.apply(_UFUNCS[ufunc], *operands, f=self.format), self.format)
-
-    def _operand(self, v: object, ufunc: np.ufunc) -> np.ndarray:
-        """Another operand's values in this array's format; numbers and lists are rounded to it."""
-        if isinstance(v, (Array, np.ndarray, np.generic)):
-            v = asarray(v)
-            if v.format != self.format:
-                raise ArgumentError(
-                    f"{ufunc.__name__} of {self.format.name} and {v.format.name}: arrays of "
-                    f"different formats do not mix; cast one, for example .astype({self.format.name!r})"
-                )
-            return v._values
-        return quantize(v, self.format)
 
     def __array_function__(self, function, types, args, kwargs):
         raise UnsupportedError(
@@ -223,6 +206,56 @@ def array(x: object, f: object, **settings) -> Array:
     if isinstance(x, Array) and x.format == f and not settings:
         return x
     return Array(quantize(x, f, **settings), f)
+
+
+def fma(
+    a: object, b: object, c: object, *, rounding: str = "nearest_even", saturation: str = "none"
+) -> Array:
+    """a * b + c with one rounding, element by element, broadcasting.
+
+    `a`, `b` and `c` are Arrays of one format, or numbers and lists, which are first rounded to it;
+    at least one says the format. NaN where an operand is NaN or infinity meets zero or its
+    opposite. Raises `ArgumentError` for mixed formats, shapes that do not broadcast, and
+    "stochastic" rounding. Source: fusedMultiplyAdd of IEEE 754-2019 section 5.4.1.
+
+    >>> x = array(4097.0, "fp32")
+    >>> fma(x, x, 2.0**-30), x * x + 2.0**-30  # 4097**2 is a tie in FP32; 2**-30 breaks it
+    (fp.array(16785410.0, fp.FP32), fp.array(16785408.0, fp.FP32))
+    """
+    vocabulary.check(rounding=rounding, saturation=saturation, subnormals="gradual")
+    if rounding == "stochastic":
+        raise ArgumentError("fma does not take rounding 'stochastic' in this version")
+    arrays = [x for x in (a, b, c) if isinstance(x, (Array, np.ndarray, np.generic))]
+    if not arrays:
+        raise ArgumentError(
+            "fma needs an Array among its operands; make one with fp.array(x, format)"
+        )
+    f = asarray(arrays[0]).format
+    operands = [_in_format(x, f, "fma") for x in (a, b, c)]
+    _check_broadcast("fma", operands)
+    values = elementwise.apply("fma", *operands, f=f, rounding=rounding, saturation=saturation)
+    return Array(values, f)
+
+
+def _in_format(v: object, f: Format, op: str) -> np.ndarray:
+    """An operand's values in the format `f`; numbers and lists are rounded to it."""
+    if isinstance(v, (Array, np.ndarray, np.generic)):
+        v = asarray(v)
+        if v.format != f:
+            raise ArgumentError(
+                f"{op} of {f.name} and {v.format.name}: arrays of different formats do not mix; "
+                f"cast one, for example .astype({f.name!r})"
+            )
+        return v._values
+    return quantize(v, f)
+
+
+def _check_broadcast(op: str, operands: list[np.ndarray]) -> None:
+    try:
+        np.broadcast_shapes(*(v.shape for v in operands))
+    except ValueError:
+        shapes = " and ".join(str(v.shape) for v in operands)
+        raise ArgumentError(f"{op} of shapes {shapes}: they do not broadcast") from None
 
 
 def asarray(x: object) -> Array:

@@ -293,6 +293,21 @@ def divide(a: float, b: float, f: Format, **settings: Any) -> float:
     return round_to(Fraction(a) / Fraction(b), f, **settings)
 
 
+def fma(a: float, b: float, c: float, f: Format, **settings: Any) -> float:
+    """a * b + c rounded once. Infinity times zero is NaN, whatever c is."""
+    if math.isnan(a * b) or not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
+        infinite = math.isinf(a) or math.isinf(b)
+        product = a * b if infinite or math.isnan(a) or math.isnan(b) else 0.0
+        return round_to(product + c, f, **settings)
+    product_sign = math.copysign(1.0, a) * math.copysign(1.0, b)
+    total = Fraction(a) * Fraction(b) + Fraction(c)
+    if total == 0:
+        zeros_alike = (a == 0 or b == 0) and c == 0 and product_sign == math.copysign(1.0, c)
+        down = settings.get("rounding") == "toward_negative"
+        return round_to(c if zeros_alike else -0.0 if down else 0.0, f, **settings)
+    return round_to(total, f, **settings)
+
+
 def sqrt(a: float, f: Format, **settings: Any) -> float:
     """The square root rounded once; sqrt(-0) is -0, of other negative numbers NaN."""
     if math.isnan(a) or a < 0:
