@@ -17,6 +17,9 @@ overflow         were finite and rounded beyond the largest value
 saturated        ... and were replaced by the largest value, because the saturation rule says so
 swamped          were not zero, and left the number that they were added to unchanged
 ===============  ==============================================================================
+
+Two gaps: what FP64 products drop is not seen as inexact (their carrier is no wider), and sums,
+products and operations that take the exact reference (see `SlowWarning`) are not counted at all.
 """
 
 from __future__ import annotations
