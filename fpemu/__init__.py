@@ -33,6 +33,7 @@ from fpemu.formats import (
     E4M3FNUZ,
     E5M2,
     E5M2FNUZ,
+    E8M0,
     FP16,
     FP32,
     FP64,
@@ -40,6 +41,7 @@ from fpemu.formats import (
     Format,
     as_format,
     finfo,
+    p3109,
 )
 
 if TYPE_CHECKING:
@@ -51,14 +53,20 @@ if TYPE_CHECKING:
     from fpemu.arrays import Array as Array
     from fpemu.arrays import array as array
     from fpemu.arrays import asarray as asarray
+    from fpemu.arrays import compute as compute
+    from fpemu.arrays import flags_of as flags_of
     from fpemu.arrays import fma as fma
+    from fpemu.arrays import remainder as remainder
+    from fpemu.arrays import round_to_integer as round_to_integer
     from fpemu.autograd.tensor import Tensor as Tensor
     from fpemu.autograd.tensor import no_grad as no_grad
+    from fpemu.context import arithmetic as arithmetic
     from fpemu.convert import decode as decode
     from fpemu.convert import encode as encode
     from fpemu.convert import quantize as quantize
     from fpemu.display import show as show
     from fpemu.events import trace as trace
+    from fpemu.flags import Flag as Flag
     from fpemu.linalg import dot as dot
     from fpemu.linalg import matmul as matmul
     from fpemu.linalg import sum as sum
@@ -80,7 +88,10 @@ __version__ = "0.1.0"
 # Name -> the module that defines it; None for a module that is itself the name.
 _LAZY = {
     **dict.fromkeys(("autograd", "data", "diagnose", "nn", "optim")),
-    **dict.fromkeys(("Array", "array", "asarray", "fma"), "arrays"),
+    **dict.fromkeys(("Array", "array", "asarray", "compute", "flags_of", "fma"), "arrays"),
+    **dict.fromkeys(("remainder", "round_to_integer"), "arrays"),
+    "arithmetic": "context",
+    "Flag": "flags",
     **dict.fromkeys(("Tensor", "no_grad"), "autograd.tensor"),
     **dict.fromkeys(("quantize", "encode", "decode"), "convert"),
     "show": "display",
@@ -95,9 +106,9 @@ _LAZY = {
 
 __all__ = [
     *("BF16", "E2M1", "E2M3", "E3M2", "E3M4", "E4M3", "E4M3B11FNUZ", "E4M3FNUZ", "E4M3_IEEE"),
-    *("E5M2", "E5M2FNUZ", "FP16", "FP32", "FP64", "TF32"),
+    *("E5M2", "E5M2FNUZ", "E8M0", "FP16", "FP32", "FP64", "TF32"),
     *("ArgumentError", "FpemuError", "MissingExtraError", "UnsupportedError"),
-    *("Format", "as_format", "finfo"),
+    *("Format", "as_format", "finfo", "p3109"),
     *_LAZY,
 ]
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fpemu import elementwise
-from fpemu import rounding as vocabulary
+from fpemu import context, elementwise
 from fpemu.carriers import carrier_dtype
-from fpemu.convert import encode, quantize
+from fpemu.convert import codes_of, quantize, round_to
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, as_format, format_of_dtype
 
@@ -26,8 +25,21 @@ _UFUNCS = {
     np.multiply: "multiply",
     np.divide: "divide",
     np.sqrt: "sqrt",
+    np.remainder: "modulo",
+    np.fmod: "fmod",
+    np.minimum: "minimum",
+    np.maximum: "maximum",
+    np.fmin: "minimum_number",
+    np.fmax: "maximum_number",
     np.exp: "exp",
     np.log: "log",
+}
+# Rounding to integers, each in a mode of its own.
+_TO_INTEGER = {
+    np.rint: "nearest_even",
+    np.floor: "toward_negative",
+    np.ceil: "toward_positive",
+    np.trunc: "toward_zero",
 }
 _COMPARISONS = (
     *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
@@ -38,9 +50,12 @@ _COMPARISONS = (
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
     """Values of one format. Made by `array` and `asarray`; `format` says which.
 
-    ``+ - * /`` and `numpy.sqrt` are correctly rounded; `numpy.exp` and `numpy.log` are within
-    one float64 ulp and then rounded once. ``@`` and `sum` round every product and partial sum.
-    Comparisons are exact and give boolean ndarrays.
+    Every operation is rounded once, under the settings of the `arithmetic` in force: ``+ - * / %``
+    and the NumPy functions sqrt, fmod, remainder, rint, floor, ceil, trunc, minimum, maximum, fmin,
+    fmax, exp and log. ``@`` and `sum` round every product and partial sum. minimum and maximum are
+    IEEE's (NaN wins, -0 < +0), fmin and fmax its minimumNumber and maximumNumber (NaN loses).
+    Comparisons give boolean ndarrays and are exact; a Python number is first rounded to the
+    format there, too.
 
     >>> x = array([1.0, 0.1], "fp16")
     >>> x
@@ -84,7 +99,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def codes(self) -> np.ndarray:
         """The bit patterns as right-aligned unsigned integers, in the array's shape."""
-        return encode(self._values, self.format)
+        return codes_of(self._values, self.format)
 
     def to_numpy(self) -> np.ndarray:
         """A copy of the values as float32 (float64 where float32 would not hold them)."""
@@ -156,8 +171,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return linalg.sum(self, axis, **options)
 
     def __neg__(self) -> Array:
-        negated = -self._values
-        return Array(negated if self.format.has_negative_zero else negated + 0.0, self.format)
+        saturation = context.current().saturation
+        return Array(round_to(-self._values, self.format, saturation, count=False), self.format)
 
     def __abs__(self) -> Array:
         return Array(np.abs(self._values), self.format)
@@ -177,17 +192,20 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         if ufunc is np.negative or ufunc is np.absolute:
             (x,) = inputs
             return -x if ufunc is np.negative else abs(x)  # type: ignore[operator, arg-type]
-        if ufunc not in _UFUNCS and ufunc not in _COMPARISONS:
+        known = (*_UFUNCS, *_TO_INTEGER, *_COMPARISONS)
+        if ufunc not in known:
             raise UnsupportedError(
                 f"numpy.{ufunc.__name__} is not supported on an fpemu Array; allowed: "
-                + ", ".join(sorted(u.__name__ for u in (*_UFUNCS, *_COMPARISONS, np.matmul)))
+                + ", ".join(sorted(u.__name__ for u in (*known, np.matmul)))
                 + ", negative, absolute; or leave the format with numpy.asarray(x)"
             )
-        operands = [_in_format(v, self.format, ufunc.__name__) for v in inputs]
-        _check_broadcast(ufunc.__name__, operands)
         if ufunc in _COMPARISONS:
+            operands = [_in_format(v, self.format, ufunc.__name__) for v in inputs]
+            _check_broadcast(ufunc.__name__, operands)
             return ufunc(*operands)
-        return Array(elementwise.apply(_UFUNCS[ufunc], *operands, f=self.format), self.format)
+        if ufunc in _TO_INTEGER:
+            return round_to_integer(*inputs, rounding=_TO_INTEGER[ufunc])  # type: ignore[arg-type]
+        return compute(_UFUNCS[ufunc], *inputs)
 
     def __array_function__(self, function, types, args, kwargs):
         raise UnsupportedError(
@@ -208,33 +226,116 @@ def array(x: object, f: object, **settings) -> Array:
     return Array(quantize(x, f, **settings), f)
 
 
-def fma(
-    a: object, b: object, c: object, *, rounding: str = "nearest_even", saturation: str = "none"
-) -> Array:
+def compute(op: str, *operands: object, **options) -> Array:
+    """`op` on Arrays of one format (numbers and lists are first rounded to it), rounded once.
+
+    `op` is one of `elementwise.ARITHMETIC` or `elementwise.TRANSCENDENTAL`; `options` are those of
+    `quantize`, by default the `arithmetic` in force.
+    """
+    elementwise.check_op(op)
+    f, settings, values = _prepared(op, operands, options)
+    chance = settings.chance if options.get("seed") is not None else settings.next_chance()
+    rounded = elementwise.apply(
+        op,
+        *values,
+        f=f,
+        rounding=settings.rounding,
+        saturation=settings.saturation,
+        subnormals=settings.subnormals,
+        chance=chance,
+    )
+    return Array(rounded, f)
+
+
+def flags_of(op: str, *operands: object, tininess: str | None = None, **options) -> np.ndarray:
+    """The IEEE exceptions that `op` signals for each element.
+
+    Parameters
+    ----------
+    op : "add", "subtract", "multiply", "divide", "sqrt", "fma", "remainder", "round_to_integer",
+        "exp", ...
+    operands : Arrays of one format, or numbers and lists, which are first rounded to it.
+    tininess : "after" rounding with an unbounded exponent (x86, RISC-V), the default, or "before"
+        (Arm): when a result below the smallest normal counts as tiny. Underflow is signalled for
+        tiny results that are inexact.
+    options : `rounding`, `saturation`, `subnormals`, `seed`, ... as `quantize`.
+
+    Returns uint8 of the broadcast shape, bits as in `Flag`. Overflow that saturates is still
+    overflow. Round to integer signals inexact where it changes something. NaN operands signal
+    nothing (all NaNs are quiet), but infinity times zero in fma is invalid even if NaN is added.
+
+    Source: IEEE 754-2019 section 7.
+
+    >>> x = array([1.0, 60000.0, 0.0], "fp16")
+    >>> flags_of("divide", x, array([3.0, 0.5, 0.0], "fp16")).tolist()
+    [1, 5, 16]
+    """
+    elementwise.check_op(op)
+    f, settings, values = _prepared(op, operands, {**options, "tininess": tininess})
+    return elementwise.flags_of(
+        op,
+        *values,
+        f=f,
+        tininess=settings.tininess,
+        rounding=settings.rounding,
+        saturation=settings.saturation,
+        subnormals=settings.subnormals,
+        chance=settings.chance,
+    )
+
+
+def _prepared(op: str, operands, options):
+    settings = context.current().with_options(**options)
+    arrays = [x for x in operands if isinstance(x, (Array, np.ndarray, np.generic))]
+    if not arrays:
+        raise ArgumentError(
+            f"{op} needs an Array among its operands; make one with fp.array(x, format)"
+        )
+    f = next((x.format for x in arrays if isinstance(x, Array)), None) or asarray(arrays[0]).format
+    values = [_in_format(x, f, op) for x in operands]
+    _check_broadcast(op, values)
+    return f, settings, values
+
+
+def fma(a: object, b: object, c: object, **options) -> Array:
     """a * b + c with one rounding, element by element, broadcasting.
 
     `a`, `b` and `c` are Arrays of one format, or numbers and lists, which are first rounded to it;
-    at least one says the format. NaN where an operand is NaN or infinity meets zero or its
-    opposite. Raises `ArgumentError` for mixed formats, shapes that do not broadcast, and
-    "stochastic" rounding. Source: fusedMultiplyAdd of IEEE 754-2019 section 5.4.1.
+    at least one says the format. `options` as `quantize`. NaN where an operand is NaN or infinity
+    meets zero or its opposite. Raises `ArgumentError` for mixed formats and shapes that do not
+    broadcast. Source: fusedMultiplyAdd of IEEE 754-2019 section 5.4.1.
 
     >>> x = array(4097.0, "fp32")
     >>> fma(x, x, 2.0**-30), x * x + 2.0**-30  # 4097**2 is a tie in FP32; 2**-30 breaks it
     (fp.array(16785410.0, fp.FP32), fp.array(16785408.0, fp.FP32))
     """
-    vocabulary.check(rounding=rounding, saturation=saturation, subnormals="gradual")
-    if rounding == "stochastic":
-        raise ArgumentError("fma does not take rounding 'stochastic' in this version")
-    arrays = [x for x in (a, b, c) if isinstance(x, (Array, np.ndarray, np.generic))]
-    if not arrays:
-        raise ArgumentError(
-            "fma needs an Array among its operands; make one with fp.array(x, format)"
-        )
-    f = asarray(arrays[0]).format
-    operands = [_in_format(x, f, "fma") for x in (a, b, c)]
-    _check_broadcast("fma", operands)
-    values = elementwise.apply("fma", *operands, f=f, rounding=rounding, saturation=saturation)
-    return Array(values, f)
+    return compute("fma", a, b, c, **options)
+
+
+def remainder(x: object, y: object, **options) -> Array:
+    """x - n*y with n the integer nearest to x/y, the even one of two: always exact.
+
+    Unlike `numpy.remainder` (and ``%``), whose n is rounded down. A zero has the sign of `x`;
+    x = infinity or y = 0 gives NaN. Source: remainder of IEEE 754-2019 section 5.3.1.
+
+    >>> x = array([5.0, 6.0, -1.0], "fp16")
+    >>> remainder(x, 4.0), x % 4.0
+    (fp.array([1.0, -2.0, -1.0], fp.FP16), fp.array([1.0, 2.0, 3.0], fp.FP16))
+    """
+    return compute("remainder", x, y, **options)
+
+
+def round_to_integer(x: object, **options) -> Array:
+    """Each element rounded to an integer in the given `rounding`; `numpy.rint` for any mode.
+
+    Zeros keep their sign, and a negative fraction rounds to -0. Infinities and NaN stay. Source:
+    roundToIntegralExact of IEEE 754-2019 section 5.3.1.
+
+    >>> x = array([0.5, 1.5, -2.5], "bf16")
+    >>> round_to_integer(x), round_to_integer(x, rounding="nearest_away")
+    (fp.array([0.0, 2.0, -2.0], fp.BF16), fp.array([1.0, 2.0, -3.0], fp.BF16))
+    """
+    return compute("round_to_integer", x, **options)
 
 
 def _in_format(v: object, f: Format, op: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from fpemu import exact
+from fpemu.errors import ArgumentError
 from fpemu.formats import FP32, FP64, Format
 
 
@@ -30,7 +31,12 @@ def has_step32(f: Format) -> bool:
 
 def has_step64(f: Format) -> bool:
     """Whether the kernels can round a float64 to `f` without leaving float64."""
-    return f == FP64 or (f.emax + 53 - f.precision < 1023 and f.emin - f.fraction_bits >= -1022)
+    if f == FP64:
+        return True
+    # With all of float64's own bits there would be no carry to round by.
+    return (
+        f.precision < 53 and f.emax + 53 - f.precision < 1023 and f.emin - f.fraction_bits >= -1022
+    )
 
 
 def _is_narrow(f: Format) -> bool:
@@ -73,7 +79,25 @@ def target_of(
         odd_field=f._bias % 2,
         tiny=f.smallest_normal,
         overflows_from=edge,
+        # To nearest even: a quarter of the smallest subnormal below.
+        tiny_edge=float(Fraction(f.smallest_normal) - Fraction(f.smallest_subnormal) / 4),
     )
+
+
+@functools.lru_cache(maxsize=512)
+def roomy(f: Format) -> Format | None:
+    """`f` with a wider range of exponents at both ends, or None where float64 has no room for it.
+
+    Rounding to it is rounding with an unbounded exponent, which tells overflow and tininess. Codes
+    have the same parity.
+    """
+    bias = f._bias + 4
+    span = f.emax - f.emin + 10
+    try:
+        wide = Format(f"roomy {f.name}", span.bit_length(), f.fraction_bits, bias, "finite")
+    except ArgumentError:
+        return None
+    return wide if has_step64(wide) else None
 
 
 @functools.lru_cache(maxsize=512)

@@ -6,78 +6,29 @@ size, a Fraction or Decimal, an ml_dtypes value. It never passes through a narro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
+import functools
 from fractions import Fraction
 
 import numpy as np
 
-from fpemu import events, exact
-from fpemu import rounding as vocabulary
-from fpemu.carriers import (
-    carrier_dtype,
-    code_dtype,
-    has_step32,
-    has_step64,
-    overflow_edge,
-    target_of,
-)
-from fpemu.errors import ArgumentError, UnsupportedError, unknown
-from fpemu.formats import FP64, Format, as_format, format_of_dtype
-
-
-@dataclass(frozen=True)
-class _Chance:
-    """Where stochastic rounding takes its random bits from, and how many."""
-
-    seed: int = 0
-    random_bits: int = 24
-    variant: str = "A"
-
-    @classmethod
-    def checked(cls, seed: object, random_bits: object, variant: object) -> _Chance:
-        """The same, or `ArgumentError`."""
-        for name, value, low, high in (
-            ("seed", seed, 0, 2**64 - 1),
-            ("random_bits", random_bits, 1, 64),
-        ):
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not whole or not low <= value <= high:  # type: ignore[operator]
-                raise ArgumentError(
-                    f"{name} must be an integer from {low} to {high}, got {value!r}"
-                )
-        if variant not in ("A", "B", "C"):
-            raise unknown("random_variant", variant, "ABC")
-        return cls(int(seed), int(random_bits), str(variant))  # type: ignore[call-overload]
-
-    @property
-    def words(self) -> tuple[np.uint32, np.uint32]:
-        """The seed in two words, as the generator's counter takes it."""
-        return np.uint32(self.seed % 2**32), np.uint32(self.seed >> 32)
-
-    @property
-    def choice(self) -> tuple[int, int]:
-        """Random bits and the kernels' number of the variant."""
-        return self.random_bits, "ABC".index(self.variant)
-
-    def away(self, index: int):
-        """The decision for element `index`, for the exact reference."""
-        random = exact.random_integer(index, self.seed, self.random_bits)
-        return lambda rest: exact.rounds_away_by_chance(
-            rest, random, self.random_bits, self.variant
-        )
+from fpemu import context, events, exact, flags
+from fpemu.carriers import carrier_dtype, code_dtype, has_step32, has_step64, roomy, target_of
+from fpemu.chance import Chance
+from fpemu.errors import ArgumentError
+from fpemu.formats import FP64, Format, as_format
+from fpemu.inputs import cast, numbers_of
 
 
 def quantize(
     x: object,
     f: object,
     *,
-    rounding: str = "nearest_even",
-    saturation: str = "none",
-    subnormals: str = "gradual",
-    seed: int = 0,
-    random_bits: int = 24,
-    random_variant: str = "A",
+    rounding: str | None = None,
+    saturation: str | None = None,
+    subnormals: str | None = None,
+    seed: int | None = None,
+    random_bits: int | None = None,
+    random_variant: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Round every element of `x` once to a value of the format `f`.
@@ -85,29 +36,37 @@ def quantize(
     Parameters
     ----------
     x : array_like of any shape: floats (any NumPy or ml_dtypes kind), integers, booleans,
-        Fractions, Decimals or an `Array`.
+        Fractions, Decimals or an `Array`. Long doubles and Decimals count as exact numbers.
     f : a `Format`, its name, or a dtype.
-    rounding, saturation, subnormals : see `fpemu.rounding`. "daz" reads subnormals of `x`'s own format
-        (its dtype's; float64 for Python numbers) as zero; "ftz" makes subnormal results zero.
+    rounding, saturation, subnormals : see `fpemu.rounding`; by default those of the `arithmetic` in
+        force, outside of any "nearest_even", "none" and "gradual". "daz" reads subnormals of `x`'s
+        own format (its dtype's; float64 for Python floats) as zero; "ftz" makes subnormal results
+        zero.
     seed, random_bits, random_variant : for "stochastic". Element i (in C order) takes `random_bits`
-        bits, 1 to 64, of a Philox generator fixed by `seed` (0 to 2**64 - 1) and i: the same call
-        gives the same bits, on any machine. The value beyond is taken with the probability of the
-        whole residual, cut to that many bits by variant "A", or rounded by "B" or "C" (IEEE P3109).
-    out : where to put the result; C-contiguous, shape of `x`, dtype of the carrier.
+        bits, 1 to 64 (default 24), of a Philox generator fixed by `seed` (0 to 2**64 - 1) and i:
+        the same call gives the same bits, on any machine. The value beyond is taken with the
+        probability of the whole residual, cut to that many bits by variant "A" (the default), or
+        rounded by "B" or "C" (IEEE P3109).
+    out : where to put the result; C-contiguous, shape of `x`, dtype of the carrier. It may be `x`
+        itself or overlap it.
 
     Returns
     -------
     ndarray of `x`'s shape, float32 or float64 (`carrier_dtype`), holding the values exactly.
     NaN gives NaN (positive, quiet); in a format without NaN it is an error, except that
     saturation "finite" stores the largest value. Infinities and overflow follow `saturation`.
-    -0 stays -0 where the format has it, and tiny negative values become -0; else +0.
+    -0 stays -0 where the format has it, and tiny negative values become -0; else +0. Negative
+    values in a format without a sign, and zero in E8M0, become NaN under "none" and the smallest
+    number under the other rules (P3109's formats: always the smallest number). E8M0 takes positive
+    values below 2**-127 to 2**-127 in every mode; its ties go to the even code (3.0 to 2; ml_dtypes
+    rounds them away: ask for "nearest_away").
 
     Raises
     ------
     ArgumentError : unknown format or setting, NaN for a format without NaN, unfit `out`.
     UnsupportedError : `x` is complex, text or another kind that has no single real value.
 
-    Source: IEEE 754-2019 sections 4.3 and 7; OFP8 1.0 table 3 for saturation.
+    Source: IEEE 754-2019 sections 4.3 and 7; OFP8 1.0 table 3 and P3109 4.0 for saturation.
 
     >>> quantize([0.1, 464, 465], "e4m3").tolist()
     [0.1015625, 448.0, nan]
@@ -115,17 +74,26 @@ def quantize(
     [0.1015625, 448.0, 448.0]
     """
     f = as_format(f)
-    vocabulary.check(rounding=rounding, saturation=saturation, subnormals=subnormals)
-    chance = _Chance.checked(seed, random_bits, random_variant)
+    settings = context.current().with_options(
+        rounding=rounding,
+        saturation=saturation,
+        subnormals=subnormals,
+        seed=seed,
+        random_bits=random_bits,
+        random_variant=random_variant,
+    )
     values, source = numbers_of(x)
     result = _prepare_out(out, values.shape, f)
-    if values.dtype == object:
-        _quantize_exact(values, f, rounding, saturation, subnormals, chance, result)
-        return result
-    if "daz" in subnormals:
-        values = _without_subnormals(values, source)
+    if "daz" in settings.subnormals and values.dtype != object:
+        values = without_subnormals(values, source)
     return round_to(
-        values, f, saturation, rounding=rounding, subnormals=subnormals, chance=chance, out=result
+        values,
+        f,
+        settings.saturation,
+        rounding=settings.rounding,
+        subnormals=settings.subnormals,
+        chance=settings.chance if seed is not None else settings.next_chance(),
+        out=result,
     )
 
 
@@ -136,44 +104,94 @@ def round_to(
     *,
     rounding: str = "nearest_even",
     subnormals: str = "gradual",
-    chance: _Chance | None = None,
+    chance: Chance | None = None,
     place: str = "",
     op: str = "quantize",
     count: bool = True,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Float32 or float64 `values` rounded once to `f`, in the fitting kernel.
+    """`values` (float32, float64, or an object array of exact numbers) rounded once to `f`.
 
     What happened is counted at `place` if a trace is open, unless `count` is false.
     """
-    from fpemu.kernels import quantize as kernels
-
     if out is None:
         out = np.empty(values.shape, carrier_dtype(f))
-    if not has_step64(f):
-        _quantize_exact(values, f, rounding, saturation, subnormals, chance, out)
+    chance = chance or Chance()
+    counting = count and watched()
+    if out.size and np.may_share_memory(values, out) and not _in_place(values, out, f, counting):
+        values = values.copy()
+    if values.dtype == object or not has_step64(f):
+        _round_exactly(values, f, rounding, saturation, subnormals, chance, out)
     else:
         if not f.has_nan:
             values = _without_nan(values, f, saturation)
-        mode = _mode(f, rounding, subnormals)
-        in32 = values.dtype == np.float32 and has_step32(f)
-        chance = chance or _Chance()
-        if rounding == "stochastic":
-            in32 = in32 and chance.random_bits <= 24 and chance.variant == "A"
-        carrier = "float32" if in32 else "float64"
-        target = target_of(f, saturation, carrier=carrier, rounding=rounding)
-        source = np.ascontiguousarray(_cast(values, carrier)).reshape(-1)
-        flat = out.reshape(-1)  # a view: `out` is contiguous
-        if rounding != "stochastic" or f == FP64:
-            mode = mode if f != FP64 else mode & kernels.FLUSH  # FP64 drops nothing in any mode
-            (kernels.quantize32 if in32 else kernels.quantize64)[mode](source, target, flat)
-        elif in32:
-            kernels.stochastic32[mode](source, target, flat, *chance.words, chance.random_bits)
-        else:
-            kernels.stochastic64[mode](source, target, flat, *chance.words, *chance.choice)
-    if count and events.active():
-        record(place, op, values, out, f, saturation, rounding)
+        _round_in_kernel(values, f, rounding, saturation, subnormals, chance, out)
+        if not f.signed:
+            _mend_below_range(values, f, saturation, out)
+    if counting:
+        seen = exceptions(
+            values,
+            out,
+            f,
+            rounding=rounding,
+            saturation=saturation,
+            subnormals=subnormals,
+            chance=chance,
+        )
+        report(place, op, values, out, f, saturation, seen)
     return out
+
+
+def exceptions(
+    before: np.ndarray,
+    after: np.ndarray,
+    f: Format,
+    *,
+    rounding: str,
+    chance: Chance | None,
+    tininess: str = "after",
+    already_inexact: np.ndarray | None = None,
+    **settings: str,
+) -> flags.Seen:
+    """What rounding `before` to `after`, values of `f`, signals; see `flags.of_rounding`."""
+    wide = roomy(f)
+    if before.dtype == object or wide is None:
+        return flags.by_reference(
+            before, f, chance, tininess=tininess, rounding=rounding, **settings
+        )
+    before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    freely = round_to(before, wide, "finite", rounding=rounding, chance=chance, count=False)
+    # What is too large even for the wide format has overflowed, too.
+    freely = np.where(np.abs(before) > wide.max, np.inf, freely)
+    return flags.of_rounding(
+        before, after, freely, f, tininess=tininess, already_inexact=already_inexact
+    )
+
+
+def _in_place(values: np.ndarray, out: np.ndarray, f: Format, counting: bool) -> bool:
+    """Whether a kernel may write each element of `out` over the same element of `values`."""
+    same = values.ctypes.data == out.ctypes.data and values.dtype == out.dtype
+    return same and values.flags.c_contiguous and f.signed and not counting
+
+
+def _round_in_kernel(values, f, rounding, saturation, subnormals, chance, out) -> None:
+    from fpemu.kernels import quantize as kernels
+
+    mode = _mode(f, rounding, subnormals)
+    in32 = values.dtype == np.float32 and has_step32(f)
+    if rounding == "stochastic":
+        in32 = in32 and chance.random_bits <= 24 and chance.variant == "A"
+    carrier = "float32" if in32 else "float64"
+    target = target_of(f, saturation, carrier=carrier, rounding=rounding)
+    source = np.ascontiguousarray(cast(values, carrier)).reshape(-1)
+    flat = out.reshape(-1)  # a view: `out` is contiguous
+    if rounding != "stochastic" or f == FP64:
+        mode = mode if f != FP64 else mode & kernels.FLUSH  # FP64 drops nothing in any mode
+        (kernels.quantize32 if in32 else kernels.quantize64)[mode](source, target, flat)
+    elif in32:
+        kernels.stochastic32[mode](source, target, flat, *chance.words, chance.random_bits)
+    else:
+        kernels.stochastic64[mode](source, target, flat, *chance.words, *chance.choice)
 
 
 def _mode(f: Format, rounding: str, subnormals: str) -> int:
@@ -185,23 +203,38 @@ def _mode(f: Format, rounding: str, subnormals: str) -> int:
     return mode + (step.FLUSH if "ftz" in subnormals else 0)
 
 
-def record(
+def report(
     place: str,
     op: str,
     before: np.ndarray,
     after: np.ndarray,
     f: Format,
     saturation: str,
-    rounding: str = "nearest_even",
-    also_inexact: np.ndarray | None = None,
+    seen: flags.Seen | None = None,
 ) -> None:
-    """Count in the open traces what rounding `before` to `after`, values of `f`, did."""
-    edges = (
-        overflow_edge(f, rounding, negative=False),
-        overflow_edge(f, rounding, negative=True),
-    )
-    saturating = saturation != "none"
-    events.record_rounding(place, op, before, after, f, edges, saturating, also_inexact)
+    """Tell the open traces and the `arithmetic` block what rounding `before` to `after`, values of
+    `f`, did: `seen` (nothing by default) and what the values themselves show."""
+    seen = seen or {}
+    context.raise_flags({name for name, mask in seen.items() if mask.any()})
+    if not events.active():
+        return
+    nonzero = before != 0
+    zero, small = after == 0, np.abs(after) < f.smallest_normal
+    overflow = flags.number(seen["overflow"]) if "overflow" in seen else 0
+    counts = {
+        "values": before.size,
+        "nonzero": flags.number(nonzero),
+        "flushed_to_zero": flags.number(nonzero & zero),
+        "subnormal": flags.number(nonzero & small & ~zero),
+        "saturated": overflow if saturation != "none" else 0,
+        **{name: flags.number(mask) for name, mask in seen.items()},
+    }
+    events.record(place, op, counts)
+
+
+def watched() -> bool:
+    """Whether anybody wants to know what happens."""
+    return events.active() or context.wants_flags()
 
 
 def encode(x: object, f: object, **settings) -> np.ndarray:
@@ -214,23 +247,33 @@ def encode(x: object, f: object, **settings) -> np.ndarray:
     >>> [hex(c) for c in encode([1.0, -0.0, 465], "e4m3")]
     ['0x38', '0x80', '0x7f']
     """
+    f = as_format(f)
+    return codes_of(quantize(x, f, **settings), f)
+
+
+def codes_of(values: np.ndarray, f: Format) -> np.ndarray:
+    """The codes of `values` that are values of `f` already."""
     from fpemu.kernels import codec
 
-    f = as_format(f)
-    values = np.asarray(quantize(x, f, **settings), np.float64, order="C")
+    values = np.asarray(values, np.float64, order="C")
+    if f.emin < -1022:  # beyond float64's normal numbers
+        listed = [exact.encode(v, f) for v in values.reshape(-1).tolist()]
+        return np.array(listed, code_dtype(f)).reshape(values.shape)
     codes = np.empty(values.shape, np.int64)
     none = -1
     codec.encode(
         values.reshape(-1),
-        f.exponent_bits,
-        f.fraction_bits,
-        f._bias,
+        _layout(f),
         none if f.inf_code is None else f.inf_code,
         none if f.nan_code is None else f.nan_code,
         f.has_negative_zero,
         codes.reshape(-1),
     )
     return codes.view(np.uint64).astype(code_dtype(f))
+
+
+def _layout(f: Format) -> tuple[int, int, int, int]:
+    return f.exponent_bits, f.fraction_bits, f._bias, f.first_normal_field
 
 
 def decode(codes: object, f: object) -> np.ndarray:
@@ -253,64 +296,13 @@ def decode(codes: object, f: object) -> np.ndarray:
         bad = codes[(codes < 0) | (codes > top)].flat[0]
         raise ArgumentError(f"code {bad} does not fit {f.name}: allowed 0 to {top}")
     flat = np.ascontiguousarray(codes).astype(np.uint64).view(np.int64).reshape(-1)
+    if f.emin < -1022:
+        return _table(f)[flat].reshape(codes.shape)
     values = np.empty(flat.shape, np.float64)
     inf_code = -1 if f.inf_code is None else f.inf_code
-    shape = (f.exponent_bits, f.fraction_bits, f._bias, f.smallest_subnormal)
-    codec.decode(flat, *shape, f.max_code, inf_code, f.has_negative_zero, values)
+    unit, keeps_sign = f.smallest_subnormal, f.has_negative_zero
+    codec.decode(flat, _layout(f), unit, f.max_code, inf_code, keeps_sign, values)
     return values.astype(carrier_dtype(f)).reshape(codes.shape)
-
-
-def numbers_of(x: object) -> tuple[np.ndarray, Format]:
-    """`x` as a float32, float64 or object array that loses nothing, and the format it came in.
-
-    Integers too large for float64, Fractions, Decimals and long doubles come back as an object
-    array of ints, floats and Fractions, which only the exact path takes.
-    """
-    own = getattr(x, "format", None)
-    try:
-        values = np.asarray(x)
-    except ValueError as error:  # rows of different lengths
-        raise ArgumentError(f"cannot make an array of {x!r}: {error}") from None
-    f = format_of_dtype(values.dtype)
-    if f is not None:
-        native = np.float64 if f == FP64 else np.float32
-        return _cast(values, native), own if isinstance(own, Format) else f
-    if values.dtype.kind in "bui":
-        as_float = values.astype(np.float64)
-        if values.dtype.itemsize < 8 or not np.any(np.abs(as_float) > 2.0**53):
-            return as_float, FP64
-        return np.array([int(v) for v in values.flat], object).reshape(values.shape), FP64
-    if values.dtype.kind == "f":  # long double
-        ratios = [_exact_number(v) for v in values.flat]
-        return np.array([*ratios, None], object)[:-1].reshape(values.shape), FP64
-    if values.dtype == object:
-        numbers = [_exact_number(v) for v in values.flat]
-        return np.array([*numbers, None], object)[:-1].reshape(values.shape), FP64
-    raise UnsupportedError(
-        f"cannot round values of dtype {values.dtype}; allowed: floats, integers, booleans, "
-        "Fractions and Decimals (take real and imaginary parts of complex values yourself)"
-    )
-
-
-def _cast(values: np.ndarray, dtype: object) -> np.ndarray:
-    """A conversion that loses nothing; NumPy would warn about signalling NaNs."""
-    with np.errstate(invalid="ignore"):
-        return values.astype(dtype, copy=False)  # type: ignore[call-overload]
-
-
-def _exact_number(v: object) -> exact.Number:
-    if isinstance(v, (float, np.float16, np.float32)):
-        return float(v)
-    if isinstance(v, (bool, int, np.integer)):
-        return int(v)
-    if isinstance(v, Fraction):
-        return v
-    if isinstance(v, (Decimal, np.longdouble)):
-        special = not (v.is_finite() if isinstance(v, Decimal) else np.isfinite(v))
-        if special or v == 0:
-            return float(v)
-        return Fraction(*v.as_integer_ratio())
-    raise UnsupportedError(f"cannot round {v!r}; allowed: floats, integers, Fractions and Decimals")
 
 
 def _prepare_out(out: np.ndarray | None, shape: tuple[int, ...], f: Format) -> np.ndarray:
@@ -326,7 +318,14 @@ def _prepare_out(out: np.ndarray | None, shape: tuple[int, ...], f: Format) -> n
     return out
 
 
-def _without_subnormals(values: np.ndarray, f: Format) -> np.ndarray:
+@functools.lru_cache(maxsize=8)
+def _table(f: Format) -> np.ndarray:
+    """The values of all codes of a format of at most 15 bits."""
+    return np.array([exact.decode(code, f) for code in range(1 << f.bits)])
+
+
+def without_subnormals(values: np.ndarray, f: Format) -> np.ndarray:
+    """`values` of the format `f` as "daz" reads them."""
     zero = np.copysign(values.dtype.type(0), values) if f.has_negative_zero else 0
     return np.where(np.abs(values) < f.smallest_normal, zero, values)
 
@@ -336,12 +335,22 @@ def _without_nan(values: np.ndarray, f: Format, saturation: str) -> np.ndarray:
     return np.where(bad, exact.nan_of(f, saturation), values) if bad.any() else values
 
 
-def _quantize_exact(values, f, rounding, saturation, subnormals, chance, out) -> None:
+def _mend_below_range(values: np.ndarray, f: Format, saturation: str, out: np.ndarray) -> None:
+    """What a format without a sign, or without zero, makes of `values` that the kernels, which
+    know all signs and zero, have rounded to `out`."""
+    below = (values < 0) & (out != 0) if f.has_zero else values <= 0
+    if not f.has_zero:
+        np.copyto(out, f.smallest_normal, where=(out == 0) & ~below)
+    np.copyto(out, exact.below_range_of(f, saturation), where=below)
+
+
+def _round_exactly(values, f, rounding, saturation, subnormals, chance, out) -> None:
     """By the reference, element by element: for numbers and formats that no kernel takes."""
     settings = {"rounding": rounding, "saturation": saturation, "subnormals": subnormals}
-    chance = chance or _Chance()
     flat = out.reshape(-1)
     for i, v in enumerate(values.flat):
-        number = v if isinstance(v, (int, Fraction)) else float(v)
+        number = v
+        if not isinstance(v, (int, Fraction)):
+            number = float(v) if values.dtype != object else exact.read_operand(v, FP64, subnormals)
         away = chance.away(i) if rounding == "stochastic" else None
         flat[i] = exact.round_to(number, f, **settings, away=away)

@@ -2,43 +2,33 @@
 
 For operands of at most p bits and a result of p <= 25 bits, +, -, *, / and square root computed
 in float64 and then rounded to nearest even give the same as one rounding of the exact result,
-because 53 >= 2p + 2 (Figueroa 1995; the products are even exact). Other rounding modes, and the
-fused multiply-add, do not have that luck: there the float64 result is first made *odd*, its last
-bit telling on which side of it the exact result lies, and no later rounding to 51 bits or fewer
-can then go wrong (Boldo and Melquiond 2008). The side comes from the error of the float64
-operation, which error-free transformations give exactly. FP64 to nearest even is the processor's
-own. Anything else takes the exact reference, element by element: slow, but right.
+because 53 >= 2p + 2 (Figueroa 1995; the products are even exact). Other rounding modes, the fused
+multiply-add and the flags do not have that luck: for them the float64 result is first made *odd*,
+its last bit telling on which side of it the exact result lies, and no later rounding to 51 bits or
+fewer can then go wrong (Boldo and Melquiond 2008); see `residual.py`. FP64 to nearest even is the
+processor's own. Anything else takes the exact reference, element by element: slow, but right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from typing import Any
 
 import numpy as np
 
-from fpemu import events, exact
+from fpemu import convert, exact, flags, residual
 from fpemu.carriers import carrier_dtype, has_step64
-from fpemu.convert import record, round_to
+from fpemu.chance import Chance
+from fpemu.convert import report, round_to, without_subnormals
+from fpemu.errors import ArgumentError
 from fpemu.formats import FP64, Format
 
-_NUMPY: dict[str, Callable[..., np.ndarray]] = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "sqrt": np.sqrt,
-    "fma": lambda a, b, c: a * b + c,
-}
-_EXACT: dict[str, Callable[..., float]] = {
-    "add": exact.add,
-    "subtract": exact.subtract,
-    "multiply": exact.multiply,
-    "divide": exact.divide,
-    "sqrt": exact.sqrt,
-    "fma": exact.fma,
-}
-ARITHMETIC = tuple(_NUMPY)
+ARITHMETIC = exact.OPERATIONS
 TRANSCENDENTAL = ("exp", "log")
+# Operations whose float64 result is exact for operands that fit.
+_EXACT_IN_FLOAT64 = ("fmod", "remainder", "minimum", "maximum", "minimum_number", "maximum_number")
+# Numbers on this grid are integers, and everything above its first binade is one already.
+_INTEGERS = Format("integers", 9, 30, bias=-29, encoding="finite")
 
 
 def apply(
@@ -47,123 +37,251 @@ def apply(
     f: Format,
     rounding: str = "nearest_even",
     saturation: str = "none",
+    subnormals: str = "gradual",
+    chance: Chance | None = None,
     place: str = "",
     count_as: str | None = None,
 ) -> np.ndarray:
     """`op` on carriers whose values belong to `f`, broadcast as NumPy does; the result's carrier.
 
-    `op` is one of `ARITHMETIC` (correctly rounded in every deterministic mode) or `TRANSCENDENTAL`
-    (float64 within one ulp, then rounded once). NaN and infinities as IEEE 754: x/0 is an infinity,
-    0/0 NaN. Events are counted at `place` under the operation's name, or under `count_as`.
+    `op` is one of `ARITHMETIC` (correctly rounded in every mode) or `TRANSCENDENTAL`. NaN and
+    infinities as IEEE 754: x/0 is an infinity, 0/0 NaN. Events are counted at `place` under the
+    operation's name, or under `count_as`.
     """
-    wide = [np.asarray(v, np.float64) for v in operands]
-    if op in TRANSCENDENTAL:
-        result = _transcendental(op, wide[0])
-        return round_to(result, f, saturation, rounding=rounding, place=place, op=count_as or op)
-    nearest = rounding == "nearest_even" and op != "fma"
-    if not (nearest and f == FP64) and not _fits(f):
-        return _by_reference(op, wide, f, rounding, saturation)
+    settings: dict[str, Any] = {
+        "rounding": rounding,
+        "saturation": saturation,
+        "subnormals": subnormals,
+    }
+    watched = convert.watched()
+    wide = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in operands))
+    if "daz" in subnormals:
+        wide = tuple(without_subnormals(v, f) for v in wide)
+    chance = chance or Chance()
+    if not _fits(f, rounding, chance) and not _is_native64(op, f, rounding, saturation):
+        return _by_reference(op, wide, f, settings, chance, watched, place, count_as)
     with np.errstate(all="ignore"):
-        result = np.asarray(_NUMPY[op](*wide))
-        error = None if nearest and not events.active() else _error(op, result, *wide)
-    source = result
-    if not nearest and error is not None:
-        source = _to_odd(result, error)
-        if rounding == "toward_negative":
-            source = _minus_zero_of_cancellation(op, source, *wide)
-    out = round_to(source, f, saturation, rounding=rounding, count=False)
-    if events.active():
-        inexact = None if error is None else _is_inexact(result, error)
-        record(place, count_as or op, source, out, f, saturation, rounding, also_inexact=inexact)
+        source, inexact = _exact_enough(op, wide, f, rounding, chance, watched)
+    out = round_to(source, f, **settings, chance=chance, count=False)
+    if watched:
+        seen = _seen(op, wide, source, out, inexact, f, settings, chance)
+        report(place, count_as or op, source, out, f, saturation, seen)
     return out
 
 
-def _fits(f: Format) -> bool:
+def flags_of(
+    op: str,
+    *operands: np.ndarray,
+    f: Format,
+    tininess: str = "after",
+    chance: Chance | None = None,
+    **settings,
+) -> np.ndarray:
+    """The IEEE exceptions of `op` for each element, as uint8 of `flags.Flag` bits."""
+    flags.check_tininess(tininess)
+    wide = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in operands))
+    if "daz" in settings.get("subnormals", "gradual"):
+        wide = tuple(without_subnormals(v, f) for v in wide)
+    rounding = settings.get("rounding", "nearest_even")
+    chance = chance or Chance()
+    if not _fits(f, rounding, chance):
+        return flags.as_bits(_seen_by_reference(op, wide, f, settings, chance, tininess))
+    with np.errstate(all="ignore"):
+        source, inexact = _exact_enough(op, wide, f, rounding, chance, True)
+    out = round_to(source, f, **settings, chance=chance, count=False)
+    return flags.as_bits(_seen(op, wide, source, out, inexact, f, settings, chance, tininess))
+
+
+def _fits(f: Format, rounding: str, chance: Chance) -> bool:
     """Whether float64 and its error terms have room for operations on values of `f`."""
+    if rounding == "stochastic" and chance.random_bits + 2 > 52 - f.fraction_bits:
+        return False  # the last of the random bits would meet bits that float64 has not kept
     return (
         f.precision <= 25 and has_step64(f) and f.emin - f.fraction_bits >= -300 and f.emax <= 300
     )
 
 
-def _by_reference(op: str, wide, f: Format, rounding: str, saturation: str) -> np.ndarray:
-    arrays = np.broadcast_arrays(*wide)
-    out = np.empty(arrays[0].shape, carrier_dtype(f))
-    flat = out.reshape(-1)
-    for i, numbers in enumerate(zip(*(a.flat for a in arrays), strict=True)):
-        settings = {"rounding": rounding, "saturation": saturation}
-        flat[i] = _EXACT[op](*map(float, numbers), f, **settings)
+def _is_native64(op: str, f: Format, rounding: str, saturation: str) -> bool:
+    """Whether the processor's own operation is right for FP64."""
+    if f != FP64 or op == "modulo":
+        return False
+    if op in _EXACT_IN_FLOAT64:
+        return True
+    nearest = rounding == "nearest_even" and op not in ("fma", "round_to_integer")
+    # NumPy's infinity may be an overflow, which "propagate" treats otherwise.
+    return nearest and saturation != "propagate"
+
+
+def _exact_enough(op, wide, f, rounding, chance, watched):
+    """The result in float64, exact or odd (or, where that is harmless, rounded), and a mask of
+    the elements that are not exact (None: all are, or nobody wants to know)."""
+    if op in TRANSCENDENTAL:
+        return _transcendental(op, wide[0]), None
+    if op == "round_to_integer":
+        whole = round_to(
+            wide[0], _INTEGERS, "finite", rounding=rounding, chance=chance, count=False
+        )
+        source = np.where(np.isfinite(wide[0]), whole, wide[0])
+        return source, None
+    if op == "modulo":
+        rest = np.fmod(*wide)
+        other_sign = (rest != 0) & (np.signbit(rest) != np.signbit(wide[1]))
+        zero = np.copysign(0.0, wide[1])
+        base = np.where(np.isnan(rest), rest, np.where(rest == 0, zero, rest))
+        shift = np.where(other_sign, wide[1], 0.0)
+        source, inexact = residual.odd("add", base, shift)
+        return np.where(other_sign, source, base), inexact & other_sign
+    if op in _EXACT_IN_FLOAT64:
+        return _EXACT[op](*wide), None
+    if f == FP64 or (rounding == "nearest_even" and op != "fma" and not watched):
+        return residual.NUMPY[op](*wide), None
+    source, inexact = residual.odd(op, *wide)
+    if rounding == "toward_negative":
+        source = residual.minus_zero_of_cancellation(op, source, *wide)
+    return source, inexact
+
+
+def _remainder(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - n*b for the integer n nearest to a/b, by C's exact remainder; NaN where IEEE has it."""
+    defined = np.isfinite(a) & (b != 0) & ~np.isnan(b)
+    out = np.full(a.shape, np.nan)
+    pairs = zip(a[defined].tolist(), b[defined].tolist(), strict=True)
+    out[defined] = [math.remainder(x, y) for x, y in pairs]
     return out
 
 
-def _error(op: str, result: np.ndarray, *operands: np.ndarray) -> np.ndarray | None:
-    """A float64 with the sign of the exact result minus `result`; 0 where that is exact.
-
-    Sums by Knuth's two-sum; quotients and roots by their remainder, exact by Dekker's product;
-    None for products of short operands, which are exact. Meaningless where `result` is not finite.
-    """
-    match op:
-        case "add":
-            return _two_sum_error(result, *operands)
-        case "subtract":
-            return _two_sum_error(result, operands[0], -operands[1])
-        case "fma":
-            return _two_sum_error(result, operands[0] * operands[1], operands[2])
-        case "divide":
-            a, b = operands
-            return _remainder(a, result, b) * np.sign(b)
-        case "sqrt":
-            return _remainder(operands[0], result, result)
-    return None
+def _smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smaller number, -0 being smaller than +0; NaN if either is."""
+    smaller = np.where((a < b) | ((a == b) & np.signbit(a)), a, b)
+    return np.where(np.isnan(a) | np.isnan(b), np.nan, smaller)
 
 
-def _two_sum_error(total: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    again = total - a
-    return (a - (total - again)) + (b - again)
+def _number_of(choose):
+    """NaN counts as missing (minimumNumber, maximumNumber)."""
+
+    def chosen(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(a), b, np.where(np.isnan(b), a, choose(a, b)))
+
+    return chosen
 
 
-def _remainder(a: np.ndarray, q: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a - q * b, exactly, for a q that is the rounded quotient (or root, with b = q)."""
-    q_high, q_low = _halves(q)
-    b_high, b_low = _halves(b)
-    product = q * b
-    rest = ((q_high * b_high - product) + q_high * b_low + q_low * b_high) + q_low * b_low
-    return (a - product) - rest
+def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return -_smaller(-a, -b)
 
 
-def _halves(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x as a sum of two numbers of at most 26 bits (Veltkamp)."""
-    scaled = 134217729.0 * x  # 2**27 + 1
-    high = scaled - (scaled - x)
-    return high, x - high
-
-
-def _to_odd(result: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """`result` with an odd last bit where it is not exact, on the side where the exact one lies."""
-    bits = np.array(result, np.float64).view(np.int64)
-    inexact = _is_inexact(result, error) & (bits & 1 == 0)
-    outward = (error > 0) == (result > 0)
-    return np.where(inexact, np.where(outward, bits + 1, bits - 1), bits).view(np.float64)
-
-
-def _is_inexact(result: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Whether the float64 operation dropped bits; with an infinite operand (x / inf) it did not."""
-    return np.isfinite(result) & (error != 0) & ~np.isnan(error)
-
-
-def _minus_zero_of_cancellation(op: str, source: np.ndarray, *operands: np.ndarray) -> np.ndarray:
-    """Rounding toward negative, x + (-x) is -0; equal zeros keep their sign (IEEE 754 6.3)."""
-    if op not in ("add", "subtract", "fma"):
-        return source
-    a = operands[0] * operands[1] if op == "fma" else operands[0]
-    b = -operands[1] if op == "subtract" else operands[-1]
-    alike = (a == 0) & (b == 0) & (np.signbit(a) == np.signbit(b))
-    return np.where((source == 0) & ~alike, -0.0, source)
+_EXACT = {
+    "fmod": np.fmod,
+    "remainder": _remainder,
+    "minimum": _smaller,
+    "maximum": _larger,
+    "minimum_number": _number_of(_smaller),
+    "maximum_number": _number_of(_larger),
+}
 
 
 def _transcendental(op: str, x: np.ndarray) -> np.ndarray:
     from fpemu.kernels import transcendental
 
-    x = np.asarray(x, np.float64, order="C")
+    x = np.asarray(x, order="C")
     out = np.empty_like(x)
     {"exp": transcendental.exp, "log": transcendental.log}[op](x.reshape(-1), out.reshape(-1))
     return out
+
+
+# -- what happened --------------------------------------------------------------------------------
+
+
+def _seen(op, wide, source, out, inexact, f, settings, chance, tininess="after") -> flags.Seen:
+    """The exceptions of each element, from the result before and after rounding."""
+    if f == FP64:
+        return _seen64(op, wide, source, f, settings, tininess)
+    seen = convert.exceptions(
+        source, out, f, **settings, chance=chance, tininess=tininess, already_inexact=inexact
+    )
+    if op == "round_to_integer":
+        seen["inexact"] = seen["inexact"] | (np.isfinite(wide[0]) & (source != wide[0]))
+    return _with_signals(op, wide, source, seen)
+
+
+def _with_signals(op, wide, source, seen: flags.Seen) -> flags.Seen:
+    """Add what the operation itself signals; such an element signals nothing else."""
+    nan_in = np.any([np.isnan(v) for v in wide], axis=0)
+    invalid = np.isnan(source) & ~nan_in
+    if op == "fma":  # infinity times zero is invalid whatever is added
+        a, b, _ = wide
+        invalid |= (np.isinf(a) & (b == 0)) | ((a == 0) & np.isinf(b))
+    by_zero = np.zeros(source.shape, bool)
+    if op == "divide":
+        by_zero = np.isfinite(wide[0]) & (wide[0] != 0) & (wide[1] == 0)
+    elif op == "log":
+        by_zero = wide[0] == 0
+    elsewhere = ~(invalid | by_zero)
+    seen = {name: mask & elsewhere for name, mask in seen.items()}
+    seen["invalid"] = seen["invalid"] | invalid
+    seen["divide_by_zero"] = by_zero
+    return seen
+
+
+def _seen64(op, wide, source, f, settings, tininess) -> flags.Seen:
+    """FP64, where float64 is no wider: the error terms where they are exact, else the reference."""
+    none = np.zeros(source.shape, bool)
+    seen = {name: none.copy() for name in ("inexact", "underflow", "overflow", "invalid")}
+    if op in TRANSCENDENTAL:
+        seen["inexact"] = np.isfinite(source) & (wide[0] != (0.0 if op == "exp" else 1.0))
+        return _with_signals(op, wide, source, seen)
+    near = np.all([residual.is_moderate(v) for v in (*wide, source)], axis=0)
+    if op in residual.NUMPY:
+        seen["inexact"] = near & residual.is_inexact(op, source, *wide)
+    elif op not in _EXACT_IN_FLOAT64:
+        near = none
+    seen["divide_by_zero"] = none.copy()
+    far = np.flatnonzero(~near)
+    chosen = tuple(v.reshape(-1)[far] for v in wide)
+    for name, mask in _seen_by_reference(op, chosen, f, settings, Chance(), tininess).items():
+        seen[name].reshape(-1)[far] = mask
+    return seen
+
+
+def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np.ndarray:
+    if op in TRANSCENDENTAL:
+        source = _transcendental(op, wide[0])
+        return round_to(source, f, **settings, chance=chance, place=place, op=count_as or op)
+    out = np.empty(wide[0].shape, carrier_dtype(f))
+    flat = out.reshape(-1)
+    for i, numbers in enumerate(zip(*(v.flat for v in wide), strict=True)):
+        away = chance.away(i) if settings["rounding"] == "stochastic" else None
+        flat[i] = exact.compute(op, *map(float, numbers), f=f, away=away, **settings)
+    if watched:
+        seen = _seen_by_reference(op, wide, f, settings, chance, "after")
+        report(place, count_as or op, _sources(op, wide), out, f, settings["saturation"], seen)
+    return out
+
+
+def _sources(op: str, wide) -> np.ndarray:
+    """The exact results as float64, good enough to tell zero from everything else."""
+    values = []
+    for numbers in zip(*(v.flat for v in wide), strict=True):
+        value, _ = exact.exact_result(op, *map(float, numbers))
+        values.append(1.0 if value != 0 and math.isfinite(value) else float(value))
+    return np.array(values).reshape(wide[0].shape)
+
+
+def _seen_by_reference(op, wide, f, settings, chance, tininess) -> flags.Seen:
+    shape = np.shape(wide[0])
+    seen = {name: np.zeros(shape, bool) for name in exact.FLAGS}
+    for i, numbers in enumerate(zip(*(np.ravel(v) for v in wide), strict=True)):
+        away = chance.away(i) if settings.get("rounding") == "stochastic" else None
+        values = map(float, numbers)
+        for name in exact.flags_of_operation(
+            op, *values, f=f, tininess=tininess, away=away, **settings
+        ):
+            seen[name].reshape(-1)[i] = True
+    return seen
+
+
+def check_op(op: str) -> None:
+    """Raise `ArgumentError` unless `op` is an operation."""
+    if op not in (*ARITHMETIC, *TRANSCENDENTAL):
+        raise ArgumentError(
+            f"unknown operation {op!r}; allowed: {', '.join((*ARITHMETIC, *TRANSCENDENTAL))}"
+        )

@@ -9,17 +9,16 @@ event            counts the values that
 values           were rounded (all of them; the denominator of a share)
 nonzero          were not zero before they were rounded
 inexact          changed when they were rounded
-underflow        changed, and came out below the smallest normal (IEEE 754, tininess after
-                 rounding to the format's own grid)
+underflow        changed, and were tiny: below the smallest normal when rounded with an
+                 unbounded exponent (IEEE 754, tininess after rounding)
 flushed_to_zero  were not zero and came out as zero
 subnormal        came out subnormal
 overflow         were finite and rounded beyond the largest value
+invalid          have no result but NaN (0/0, sqrt(-1), infinity where the format has none)
+divide_by_zero   are exact infinities of finite operands (1/0, log 0)
 saturated        ... and were replaced by the largest value, because the saturation rule says so
 swamped          were not zero, and left the number that they were added to unchanged
 ===============  ==============================================================================
-
-Two gaps: what FP64 products drop is not seen as inexact (their carrier is no wider), and sums,
-products and operations that take the exact reference (see `SlowWarning`) are not counted at all.
 """
 
 from __future__ import annotations
@@ -30,14 +29,11 @@ import fnmatch
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from fpemu.errors import unknown
-from fpemu.formats import Format
 
 EVENTS = (
     *("values", "nonzero", "inexact", "underflow", "flushed_to_zero"),
-    *("subnormal", "overflow", "saturated", "swamped"),
+    *("subnormal", "overflow", "invalid", "divide_by_zero", "saturated", "swamped"),
 )
 
 _open_traces: contextvars.ContextVar[tuple[Trace, ...]] = contextvars.ContextVar(
@@ -140,45 +136,3 @@ def record(place: str, op: str, counts: Mapping[str, int]) -> None:
     """Hand `counts` to every open trace."""
     for opened in _open_traces.get():
         opened.add(place, op, counts)
-
-
-def _number(mask: np.ndarray) -> int:
-    return int(np.count_nonzero(mask))
-
-
-def record_rounding(
-    place: str,
-    op: str,
-    before: np.ndarray,
-    after: np.ndarray,
-    f: Format,
-    overflows_from: tuple[float, float],
-    saturating: bool,
-    also_inexact: np.ndarray | None = None,
-) -> None:
-    """Count what one rounding of `before` to `after`, values of `f`, did. Both are left alone.
-
-    `overflows_from` holds the magnitudes from which positive and negative values overflow;
-    `also_inexact` marks elements of `before` that had already lost bits.
-    """
-    before = np.asarray(before, np.float64)
-    after = np.asarray(after, np.float64)
-    magnitude = np.abs(after)
-    nonzero = before != 0
-    changed = (before != after) & ~np.isnan(before)
-    if also_inexact is not None:
-        changed |= also_inexact
-    tiny = nonzero & (magnitude < f.smallest_normal)
-    edge = np.where(np.signbit(before), overflows_from[1], overflows_from[0])
-    overflow = np.isfinite(before) & (np.abs(before) >= edge)
-    counts: dict[str, int] = {
-        "values": before.size,
-        "nonzero": _number(nonzero),
-        "inexact": _number(changed),
-        "underflow": _number(tiny & changed),
-        "flushed_to_zero": _number(nonzero & (magnitude == 0)),
-        "subnormal": _number(tiny & (magnitude != 0)),
-        "overflow": _number(overflow),
-        "saturated": _number(overflow) if saturating else 0,
-    }
-    record(place, op, counts)

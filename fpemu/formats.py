@@ -1,32 +1,41 @@
 """Number formats as immutable data; everything else about them is derived.
 
-A `Format` is five facts: a name, the widths of the exponent and fraction fields, the bias and
-one of four encodings, which say what the highest codes mean:
+A `Format` is a few facts: a name, the widths of the exponent and fraction fields, the bias,
+whether there is a sign bit, and an encoding, which says what the highest codes mean:
 
-=========  ==========================================================  ====================
-encoding   highest codes                                               negative zero
-=========  ==========================================================  ====================
-"ieee"     top exponent holds infinity (fraction 0) and NaNs           yes
-"fn"       no infinity; all ones is NaN, all else is a number          yes
-"fnuz"     no infinity; all codes are numbers                          no: that code is NaN
-"finite"   no infinity, no NaN; all codes are numbers                  yes
-=========  ==========================================================  ====================
+================  ===================================================  ========================
+encoding          highest codes                                        negative zero
+================  ===================================================  ========================
+"ieee"            top exponent holds infinity (fraction 0) and NaNs    yes
+"fn"              no infinity; all ones is NaN, all else is a number   yes
+"fnuz"            no infinity; all codes are numbers                   no: that code is NaN
+"finite"          no infinity, no NaN; all codes are numbers           yes
+"p3109_extended"  the top code is infinity                             no: that code is NaN
+"p3109_finite"    no infinity; all codes are numbers                   no: that code is NaN
+"fnu"             no infinity; all ones is NaN; no zero                no sign, no zero at all
+================  ===================================================  ========================
+
+A format without a sign has no negative values and no code of negative zero to spare: there NaN
+is all ones, and the infinity of "p3109_extended" is the code below it. "fnu" is always without
+a sign: its code 0 is not zero but the smallest number (the E8M0 scales of MX).
 
 Sources: IEEE 754-2019 section 3.4; OCP 8-bit Floating Point (OFP8) 1.0, table 1; OCP
-Microscaling Formats (MX) 1.0, section 5; the ml_dtypes documentation for the FNUZ formats.
+Microscaling Formats (MX) 1.0, section 5; the ml_dtypes documentation for the FNUZ formats; IEEE
+P3109 interim report 4.0 for its own two.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from fpemu.errors import ArgumentError, unknown
 
-ENCODINGS = ("ieee", "fn", "fnuz", "finite")
+ENCODINGS = ("ieee", "fn", "fnuz", "finite", "p3109_extended", "p3109_finite", "fnu")
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,8 +48,9 @@ class Format:
     exponent_bits : width of the exponent field, 1 to 11.
     fraction_bits : width of the stored fraction, 0 to 52 (the leading 1 is not stored).
     bias : subtracted from the exponent field; by default ``2**(exponent_bits-1) - 1``, and
-        one more for "fnuz".
-    encoding : "ieee", "fn", "fnuz" or "finite", see the module's table.
+        one more for "fnuz" and the P3109 encodings.
+    encoding : see the module's table.
+    signed : whether there is a sign bit ("fnu" has none).
 
     Raises
     ------
@@ -56,6 +66,7 @@ class Format:
     fraction_bits: int
     bias: int | None = None
     encoding: str = "ieee"
+    signed: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -74,17 +85,28 @@ class Format:
                 f"exponent holds infinity and NaN; got {self.exponent_bits} and "
                 f"{self.fraction_bits}: use encoding 'fn', 'fnuz' or 'finite'"
             )
-        if self.encoding == "fn" and self.exponent_bits + self.fraction_bits < 2:
-            raise ArgumentError("an 'fn' format needs at least 2 bits beside the sign")
+        if not isinstance(self.signed, bool):
+            raise ArgumentError(f"signed must be True or False, got {self.signed!r}")
+        if self.encoding == "fnu":
+            object.__setattr__(self, "signed", False)
+        spare = {"fn": 1, "fnu": 1, "p3109_extended": 2 - self.signed}.get(self.encoding, 0)
+        spare += self._codes_at_the_top_for_nan if self.encoding in ("fnuz", "p3109_finite") else 0
+        if (1 << (self.exponent_bits + self.fraction_bits)) - spare < 2:
+            raise ArgumentError(
+                f"{self.exponent_bits} exponent and {self.fraction_bits} fraction bits leave an "
+                f"{self.encoding!r} format no number beside zero: use more bits"
+            )
         if self.bias is None:
-            default = (1 << (self.exponent_bits - 1)) - (self.encoding != "fnuz")
+            one_more = self.encoding in ("fnuz", "p3109_extended", "p3109_finite")
+            default = (1 << (self.exponent_bits - 1)) - (not one_more)
             object.__setattr__(self, "bias", default)
         elif isinstance(self.bias, bool) or not isinstance(self.bias, int):
             raise ArgumentError(f"bias must be an integer, got {self.bias!r}")
-        if self.emax > 1023 or self.emin < -1022:
+        if self.emax > 1023 or self.emin - self.fraction_bits < -1074:
             raise ArgumentError(
-                f"bias {self.bias} gives normal exponents from {self.emin} to {self.emax}, but "
-                "values are held in float64: they must lie within -1022 to 1023"
+                f"bias {self.bias} gives values from 2**{self.emin - self.fraction_bits} to about "
+                f"2**{self.emax}, but values are held in float64: they must lie within 2**-1074 "
+                "to 2**1023"
             )
 
     # -- widths and exponents -------------------------------------------------------------
@@ -92,7 +114,7 @@ class Format:
     @property
     def bits(self) -> int:
         """Width of a code in bits, sign included."""
-        return 1 + self.exponent_bits + self.fraction_bits
+        return self.signed + self.exponent_bits + self.fraction_bits
 
     @property
     def precision(self) -> int:
@@ -102,12 +124,12 @@ class Format:
     @property
     def emin(self) -> int:
         """Exponent of the smallest normal number."""
-        return 1 - self._bias
+        return self.first_normal_field - self._bias
 
     @functools.cached_property
     def emax(self) -> int:
         """Exponent of the largest finite number."""
-        return max(self._max_code >> self.fraction_bits, 1) - self._bias
+        return max(self._max_code >> self.fraction_bits, self.first_normal_field) - self._bias
 
     # -- values ---------------------------------------------------------------------------
 
@@ -116,13 +138,16 @@ class Format:
         """Largest finite number."""
         field = self._max_code >> self.fraction_bits
         fraction = self._max_code & ((1 << self.fraction_bits) - 1)
-        whole = fraction + ((1 << self.fraction_bits) if field else 0)
+        normal = field >= self.first_normal_field
+        whole = fraction + ((1 << self.fraction_bits) if normal else 0)
         return math.ldexp(whole, self.emax - self.fraction_bits)
 
     @property
     def min(self) -> float:
-        """Smallest (most negative) finite number."""
-        return -self.max
+        """Smallest finite number: the most negative, without a sign zero, in E8M0 2**-127."""
+        if self.signed:
+            return -self.max
+        return 0.0 if self.has_zero else self.smallest_normal
 
     @property
     def eps(self) -> float:
@@ -136,15 +161,16 @@ class Format:
 
     @property
     def smallest_subnormal(self) -> float:
-        """Smallest positive number, ``2**(emin - fraction_bits)``."""
+        """Smallest positive number, ``2**(emin - fraction_bits)``; a normal one if there are
+        no others."""
         return math.ldexp(1.0, self.emin - self.fraction_bits)
 
     # -- what the codes can say -----------------------------------------------------------
 
     @property
     def has_inf(self) -> bool:
-        """Whether there are codes for plus and minus infinity."""
-        return self.encoding == "ieee"
+        """Whether there is a code for infinity (two with a sign)."""
+        return self.encoding in ("ieee", "p3109_extended")
 
     @property
     def has_nan(self) -> bool:
@@ -154,22 +180,40 @@ class Format:
     @property
     def has_negative_zero(self) -> bool:
         """Whether minus zero has a code of its own."""
-        return self.encoding != "fnuz"
+        return self.signed and self.encoding in ("ieee", "fn", "finite")
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether zero has a code: only "fnu" has none."""
+        return self.encoding != "fnu"
+
+    @property
+    def follows_p3109(self) -> bool:
+        """Whether overflow without saturation is P3109's: a format without infinity stays finite,
+        and negative values become zero where there is no sign."""
+        return self.encoding.startswith("p3109")
+
+    @property
+    def first_normal_field(self) -> int:
+        """The exponent field of the smallest normal number: 1, below it stand the subnormals."""
+        return 1 if self.has_zero else 0
 
     @functools.cached_property
     def nan_code(self) -> int | None:
         """The code that fpemu writes for NaN (positive, quiet), or None without NaN."""
+        if self.encoding == "finite":
+            return None
         if self.encoding == "ieee":
             return (((1 << self.exponent_bits) - 1) << self.fraction_bits) | (
                 1 << (self.fraction_bits - 1)
             )
-        return {"fn": self._max_code + 1, "fnuz": 1 << (self.bits - 1), "finite": None}[
-            self.encoding
-        ]
+        if self.encoding == "fn" or not self.signed:
+            return (1 << (self.exponent_bits + self.fraction_bits)) - 1
+        return 1 << (self.bits - 1)
 
     @functools.cached_property
     def inf_code(self) -> int | None:
-        """The code of plus infinity, or None without infinities."""
+        """The code of plus infinity, or None without one."""
         return self._max_code + 1 if self.has_inf else None
 
     @property
@@ -185,9 +229,15 @@ class Format:
     def __repr__(self) -> str:
         if NAMED.get(self.name) == self:
             return f"fp.{_constant(self.name)}"
+        written = _P3109_NAME.fullmatch(self.name)
+        if written and self.follows_p3109 and as_format(self.name) == self:
+            options = "" if self.signed else ", signed=False"
+            options += "" if self.has_inf else ", extended=False"
+            return f"fp.p3109({written[1]}, {written[2]}{options})"
         return (
             f"fp.Format(name={self.name!r}, exponent_bits={self.exponent_bits}, "
-            f"fraction_bits={self.fraction_bits}, bias={self.bias}, encoding={self.encoding!r})"
+            f"fraction_bits={self.fraction_bits}, bias={self.bias}, encoding={self.encoding!r}"
+            + (")" if self.signed or self.encoding == "fnu" else ", signed=False)")
         )
 
     @property
@@ -201,9 +251,17 @@ class Format:
         return {
             "ieee": top - (1 << self.fraction_bits),
             "fn": top - 1,
-            "fnuz": top,
             "finite": top,
+            "fnu": top - 1,
+            "fnuz": top - self._codes_at_the_top_for_nan,
+            "p3109_finite": top - self._codes_at_the_top_for_nan,
+            "p3109_extended": top - self._codes_at_the_top_for_nan - 1,
         }[self.encoding]
+
+    @property
+    def _codes_at_the_top_for_nan(self) -> int:
+        """Where NaN would stand in the place of negative zero: that, or without a sign the top."""
+        return 0 if self.signed else 1
 
 
 def _constant(name: str) -> str:
@@ -226,15 +284,67 @@ E3M4 = Format("e3m4", 3, 4)
 E2M3 = Format("e2m3", 2, 3, encoding="finite")
 E3M2 = Format("e3m2", 3, 2, encoding="finite")
 E2M1 = Format("e2m1", 2, 1, encoding="finite")
+E8M0 = Format("e8m0", 8, 0, encoding="fnu")
 
 NAMED: dict[str, Format] = {}
 NAMED.update(
     (f.name, f)
     for f in (
         *(FP64, FP32, TF32, FP16, BF16, E4M3, E5M2),
-        *(E4M3FNUZ, E5M2FNUZ, E4M3B11FNUZ, E4M3_IEEE, E3M4, E2M3, E3M2, E2M1),
+        *(E4M3FNUZ, E5M2FNUZ, E4M3B11FNUZ, E4M3_IEEE, E3M4, E2M3, E3M2, E2M1, E8M0),
     )
 )
+
+
+def p3109(bits: int, precision: int, signed: bool = True, extended: bool = True) -> Format:
+    """The format binary{bits}p{precision} of IEEE P3109, named as "binary8p4se".
+
+    Parameters
+    ----------
+    bits : width of a code, 3 to 15.
+    precision : bits of the significand with the hidden one: 1 to ``bits - 1``, without a sign to
+        ``bits``.
+    signed : with a sign ("s") or without ("u").
+    extended : with infinity ("e") or without, finite ("f").
+
+    One NaN, no negative zero, subnormals. The bias is ``2**(bits-precision-1)``, without a sign
+    ``2**(bits-precision)``.
+
+    Raises
+    ------
+    ArgumentError : a number out of range, or one of the 32 formats whose values float64 cannot
+        hold: those with more than 11 exponent bits (from binary12p1u and binary13p1s on).
+
+    Source: IEEE P3109 interim report 4.0, section 3.
+
+    >>> p3109(8, 4), p3109(8, 4).max, p3109(8, 3, signed=False).max
+    (fp.p3109(8, 4), 224.0, 2684354560.0)
+    >>> as_format("binary8p4se") == p3109(8, 4)
+    True
+    """
+    for name, value in (("bits", bits), ("precision", precision)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ArgumentError(f"{name} must be an integer, got {value!r}")
+    if not 3 <= bits <= 15:
+        raise ArgumentError(f"bits must be from 3 to 15, got {bits}")
+    highest = bits - 1 if signed else bits
+    if not 1 <= precision <= highest:
+        raise ArgumentError(
+            f"precision must be from 1 to {highest} for {bits} bits "
+            f"{'with' if signed else 'without'} a sign, got {precision}"
+        )
+    name = f"binary{bits}p{precision}{'s' if signed else 'u'}{'e' if extended else 'f'}"
+    exponent_bits = int(bits - precision + (0 if signed else 1))
+    if exponent_bits > 11:
+        raise ArgumentError(
+            f"{name} has {exponent_bits} exponent bits and so values beyond 2**{2 ** (exponent_bits - 2)}; "
+            "fpemu holds values in float64: at most 11 exponent bits"
+        )
+    encoding = "p3109_extended" if extended else "p3109_finite"
+    return Format(name, exponent_bits, int(precision) - 1, encoding=encoding, signed=bool(signed))
+
+
+_P3109_NAME = re.compile(r"(?:binary)?(\d+)p(\d+)([su])([ef])")
 
 # Other people's names for the same formats: NumPy and ml_dtypes dtypes, and what papers say.
 DTYPES = {
@@ -252,6 +362,7 @@ DTYPES = {
     "float6_e2m3fn": E2M3,
     "float6_e3m2fn": E3M2,
     "float4_e2m1fn": E2M1,
+    "float8_e8m0fnu": E8M0,
 }
 _SYNONYMS = {
     "half": FP16,
@@ -266,6 +377,8 @@ _SYNONYMS = {
 def as_format(f: object) -> Format:
     """The format that `f` names: a `Format`, a name, or a NumPy or ml_dtypes dtype.
 
+    P3109 formats go by their own names, "binary8p4se".
+
     Raises `ArgumentError` with the list of names, and the nearest one, if there is none.
 
     >>> as_format("fp16"), as_format(np.float32), as_format("bfloat16")
@@ -274,12 +387,16 @@ def as_format(f: object) -> Format:
     Traceback (most recent call last):
     ...
     fpemu.errors.ArgumentError: unknown format 'bf61'; did you mean 'bf16'? allowed: fp64, fp32, \
-tf32, fp16, bf16, e4m3, e5m2, e4m3fnuz, e5m2fnuz, e4m3b11fnuz, e4m3_ieee, e3m4, e2m3, e3m2, e2m1
+tf32, fp16, bf16, e4m3, e5m2, e4m3fnuz, e5m2fnuz, e4m3b11fnuz, e4m3_ieee, e3m4, e2m3, e3m2, e2m1, e8m0
     """
     if isinstance(f, Format):
         return f
     if isinstance(f, str):
         found = NAMED.get(f.lower()) or _SYNONYMS.get(f.lower())
+        written = _P3109_NAME.fullmatch(f.lower())
+        if written:
+            bits, precision, sign, domain = written.groups()
+            found = p3109(int(bits), int(precision), sign == "s", domain == "e")
         if found is None:
             raise unknown("format", f, NAMED)
         return found

@@ -12,9 +12,10 @@ import numpy as np
 
 from fpemu import exact
 from fpemu.carriers import carrier_dtype
-from fpemu.convert import decode, encode, quantize
+from fpemu.convert import codes_of, decode, round_to
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format, as_format
+from fpemu.inputs import numbers_of
 
 CLASSES = (
     *("-Infinity", "-Normal", "-Subnormal", "-Zero"),
@@ -27,7 +28,8 @@ def next_up(x: object, f: object) -> np.ndarray:
 
     `x` is array_like of values of `f`. NaN gives NaN; infinity stays; both zeros give the
     smallest subnormal; minus the smallest subnormal gives -0 where the format has it. Above the
-    largest value stands infinity, in a format without it NaN, without NaN the value itself.
+    largest value stands infinity, in a format without it NaN, without NaN the value itself; so it
+    is below the smallest of a format without a sign.
     Raises `ArgumentError` for an `x` that is not a value of `f`.
     Source: nextUp of IEEE 754-2019 section 5.3.1, extended to formats without infinity.
 
@@ -110,7 +112,7 @@ def values(f: object) -> np.ndarray:
             f"{f.name} has 2**{f.bits} codes, too many to list; allowed: formats of up to 19 bits"
         )
     positive = decode(np.arange(f.max_code + 1), f)
-    return np.concatenate([-positive[:0:-1], positive])
+    return np.concatenate([-positive[:0:-1], positive]) if f.signed else positive
 
 
 def shortest(x: float, f: object) -> str:
@@ -154,21 +156,21 @@ def repr_decimal(n: int, exponent: int, *, negative: bool) -> str:
 
 def _checked(x: object, f: Format) -> np.ndarray:
     """`x` in the carrier of `f`; refused unless every element is a value of `f` already."""
-    given = np.asarray(x)
-    rounded = quantize(x, f, saturation="none" if f.has_nan else "finite")
+    given, _ = numbers_of(x)
+    rounded = round_to(given, f, "none" if f.has_nan else "finite", count=False)
     same = (rounded == given) | ((rounded != rounded) & (given != given))
     if not np.all(same):
         bad = given[~np.asarray(same, bool)].flat[0] if given.ndim else given[()]
         raise ArgumentError(
-            f"{float(bad)!r} is not a value of {f.name}; round it first with quantize"
+            f"{bad if isinstance(bad, (int, Fraction)) else float(bad)!r} is not a value of {f.name}; round it first with quantize"
         )
     return rounded
 
 
 def _moved(x: np.ndarray, f: Format, step: int) -> np.ndarray:
     """`x` moved by `step` in the order of the values."""
-    codes = encode(x, f).astype(np.int64)
-    sign_bit = np.int64(1) << np.int64(f.bits - 1)
+    codes = codes_of(x, f).astype(np.int64)
+    sign_bit = np.int64(1) << np.int64(f.bits - 1 if f.signed else f.bits)
     if f.bits == 64:
         with np.errstate(all="ignore"):
             return np.nextafter(x, np.inf if step > 0 else -np.inf)
@@ -176,10 +178,13 @@ def _moved(x: np.ndarray, f: Format, step: int) -> np.ndarray:
     negative = np.signbit(x) & ((magnitude != 0) | (step > 0) & f.has_negative_zero)
     order = np.where(np.signbit(x), -magnitude, magnitude)
     top = f.max_code + (1 if f.has_inf or f.has_nan else 0)
-    new = np.clip(order + step, -top, top)
+    new = np.clip(order + step, -top if f.signed else 0, top)
     moved = np.asarray(decode(np.abs(new), f), np.float64)
-    # Beyond the largest value of a format without infinity stands no code but NaN.
+    # Beyond the largest value of a format without infinity stands no code but NaN, and so it is
+    # below the smallest of a format without a sign.
     moved = np.where((np.abs(new) > f.max_code) & (not f.has_inf), np.nan, moved)
+    if f.has_nan and not f.signed:
+        moved = np.where(order + step < 0, np.nan, moved)
     minus = (new < 0) | ((new == 0) & negative & f.has_negative_zero)
     moved = np.where(minus & ~np.isnan(moved), -moved, moved)
     return np.where(np.isnan(x), np.nan, moved).astype(carrier_dtype(f))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fpemu.cli.main import main
+from fpemu.formats import NAMED
 
 QUICK = ["train", "mlp", "--epochs", "1", "--hidden", "8"]
 
@@ -74,7 +75,7 @@ def test_show_json_has_neighbours_and_error(capsys):
 def test_info_of_all_and_of_one(capsys):
     status, out, _ = fpemu(capsys, "info")
     assert status == 0
-    assert len(out.splitlines()) == 2 + 15
+    assert len(out.splitlines()) == 2 + len(NAMED)
     _, out, _ = fpemu(capsys, "info", "e4m3")
     facts = dict(line.rsplit("  ", 1) for line in out.splitlines())
     facts = {key.strip(): value for key, value in facts.items()}

@@ -27,7 +27,7 @@ def judge(x: Fraction, f: fp.Format, saturation: str = "none") -> Counter:
     c["saturated"] = int(not fits and saturation != "none")
     c["inexact"] = int(not math.isfinite(got) or Fraction(got) != x)
     tiny = x != 0 and abs(got) < f.smallest_normal
-    c["underflow"] = int(tiny and c["inexact"])
+    c["underflow"] = int("underflow" in exact.flags_of_rounding(x, f, saturation=saturation))
     c["flushed_to_zero"] = int(x != 0 and got == 0)
     c["subnormal"] = int(tiny and got != 0)
     return c
@@ -46,7 +46,10 @@ def counted(t: Trace) -> dict[str, int]:
     return {event: t.count(event) for event in EVENTS}
 
 
-@pytest.mark.parametrize("f", [f for f in NAMED.values() if f.emax <= 127], ids=str)
+SIGNED = [f for f in NAMED.values() if f.emax <= 127 and f.signed]
+
+
+@pytest.mark.parametrize("f", SIGNED, ids=str)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=8))
 def test_quantize_counts_what_happened(f, values):
     want = Counter(dict.fromkeys(EVENTS, 0))

@@ -98,7 +98,10 @@ def test_formats_are_immutable_values():
         ({"exponent_bits": 5.0, "fraction_bits": 2}, "exponent_bits must be an integer"),
         ({"exponent_bits": 5, "fraction_bits": 0}, "use encoding 'fn', 'fnuz' or 'finite'"),
         ({"exponent_bits": 5, "fraction_bits": 2, "encoding": "iee"}, "did you mean 'ieee'?"),
-        ({"exponent_bits": 11, "fraction_bits": 2, "bias": 3000}, "must lie within -1022 to 1023"),
+        (
+            {"exponent_bits": 11, "fraction_bits": 2, "bias": 3000},
+            "must lie within 2**-1074 to 2**1023",
+        ),
         ({"exponent_bits": 5, "fraction_bits": 2, "bias": 1.5}, "bias must be an integer, got 1.5"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from fpemu import elementwise, events, linalg
 from fpemu.arrays import Array
-from fpemu.convert import record, round_to
+from fpemu.convert import report, round_to
 from fpemu.errors import ArgumentError
 from fpemu.formats import FP64, Format
 
@@ -127,7 +127,7 @@ class Site:
         """Count values that need no rounding: some may be subnormal, none is lost here."""
         if events.active():
             place = f"{self.place}/{where}"
-            record(place, role, x._values, x._values, x.format, self.saturation)
+            report(place, role, x._values, x._values, x.format, self.saturation)
 
     def _round(self, values: np.ndarray, f: Format, role: str, where: str) -> Array:
         place = f"{self.place}/{where}"

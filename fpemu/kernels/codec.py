@@ -16,11 +16,12 @@ _HIDDEN = np.int64(1 << 52)
 
 
 @kernel
-def encode(x, exponent_bits, fraction_bits, bias, inf_code, nan_code, minus_zero, out):
+def encode(x, layout, inf_code, nan_code, minus_zero, out):
     """Codes of float64 `x`, whose elements must already be values of the format."""
+    exponent_bits, fraction_bits, bias, first_normal_field = layout
     sign_at = exponent_bits + fraction_bits
     spare = 52 - fraction_bits
-    smallest_normal = np.int64(1 - bias + 1023) << 52
+    smallest_normal = np.int64(first_normal_field - bias + 1023) << 52
     for i in range(x.size):
         bits = bits64(x[i])
         magnitude = bits & MAGNITUDE64
@@ -30,7 +31,7 @@ def encode(x, exponent_bits, fraction_bits, bias, inf_code, nan_code, minus_zero
         # Below the smallest normal the code counts smallest subnormals; float64's own
         # subnormals have no hidden bit and the exponent of field 1.
         hidden = _HIDDEN if field > 0 else np.int64(0)
-        down = min(spare + (1 - bias + 1023) - max(field, 1), np.int64(63))
+        down = min(spare + (first_normal_field - bias + 1023) - max(field, 1), np.int64(63))
         subnormal = ((magnitude & (_HIDDEN - 1)) | hidden) >> down
         code = normal if magnitude >= smallest_normal and field > 0 else subnormal
         if magnitude == EXPONENT64:
@@ -41,8 +42,9 @@ def encode(x, exponent_bits, fraction_bits, bias, inf_code, nan_code, minus_zero
 
 
 @kernel
-def decode(codes, exponent_bits, fraction_bits, bias, unit, max_code, inf_code, minus_zero, out):
+def decode(codes, layout, unit, max_code, inf_code, minus_zero, out):
     """Values of `codes` (each below ``2**bits``) as float64; `unit` is the smallest subnormal."""
+    exponent_bits, fraction_bits, bias, first_normal_field = layout
     sign_at = exponent_bits + fraction_bits
     for i in range(codes.size):
         code = np.int64(codes[i])
@@ -50,7 +52,7 @@ def decode(codes, exponent_bits, fraction_bits, bias, unit, max_code, inf_code, 
         magnitude = code & ((np.int64(1) << sign_at) - 1)
         field = magnitude >> fraction_bits
         fraction = magnitude & ((np.int64(1) << fraction_bits) - 1)
-        if field > 0:
+        if field >= first_normal_field:
             value = float64_of(
                 np.int64(((field - bias + 1023) << 52) | (fraction << (52 - fraction_bits)))
             )

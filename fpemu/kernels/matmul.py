@@ -53,18 +53,20 @@ def _row(step, scalar):
                 # What the carrier itself rounded counts too: the product of two float32 is
                 # exact in float64, and Knuth's two-sum gives what an addition dropped.
                 something = (a != 0) & (b[j] != 0)
-                product_changed = np.float64(product) != np.float64(a) * np.float64(b[j])
+                wide_product = np.float64(a) * np.float64(b[j])
+                product_changed = np.float64(product) != wide_product
                 again = scalar(total - before)
                 dropped = scalar(scalar(before - scalar(total - again)) + scalar(product - again))
                 sum_changed = (after != total) | (dropped != 0)
                 tiny_product = (abs(product) < tiny) & something
+                tiny_before = (abs(wide_product) < target.tiny_edge) & something
                 finite_in = (abs(a) < inf) & (abs(b[j]) < inf)
                 finite_sum = (abs(before) < inf) & (abs(product) < inf)
                 nonzero += np.int32(something + np.int32(total != 0))
                 inexact += one if product_changed & finite_in else none
                 inexact += one if sum_changed & finite_sum else none
                 zeroed += one if tiny_product & (product == 0) else none
-                underflow += one if tiny_product & product_changed else none
+                underflow += one if tiny_before & product_changed else none
                 subnormal += one if tiny_product & (product != 0) else none
                 subnormal += one if (abs(after) < tiny) & (after != 0) else none
                 overflow += one if finite_in & ~(abs(exact) < limit) else none

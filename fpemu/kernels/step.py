@@ -64,6 +64,7 @@ class Target(NamedTuple):
     odd_field: int  # parity of the exponent field of 1.0, for formats without a stored fraction
     tiny: float  # smallest normal
     overflows_from: float  # smallest finite magnitude that rounds beyond `largest`; for counting
+    tiny_edge: float  # smallest that an unbounded exponent would round to `tiny`; for counting
 
 
 @njit

@@ -1,0 +1,88 @@
+"""The five exceptions of IEEE 754-2019 section 7, for one operation on one set of operands.
+
+The tininess rule is the one thing that the standard leaves open: a result is tiny when the exact
+value lies below the smallest normal number ("before" rounding: Arm), or when the value rounded to
+the format's precision with an unbounded exponent does ("after": x86, RISC-V, SoftFloat's usual
+setting). Underflow is signalled when the result is tiny and inexact.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from fpemu.errors import unknown
+from fpemu.exact.operations import exact_result, read_operands
+from fpemu.exact.rounding import Number, floor_log2, round_to, rounds_away
+from fpemu.formats import Format
+
+FLAGS = ("inexact", "underflow", "overflow", "divide_by_zero", "invalid")
+TININESS = ("after", "before")
+
+
+def flags_of_operation(
+    op: str, *operands: float, f: Format, tininess: str = "after", away=None, **settings: Any
+) -> set[str]:
+    """What `op` on values of `f` signals; `round_to_integer` signals inexact as IEEE's "Exact".
+
+    >>> from fpemu.formats import FP16
+    >>> sorted(flags_of_operation("multiply", 300.0, 300.0, f=FP16))
+    ['inexact', 'overflow']
+    """
+    read = read_operands(operands, f, **settings)
+    value, signal = exact_result(op, *read, away=away, **settings)
+    if signal:
+        return {signal}
+    flags = flags_of_rounding(value, f, tininess=tininess, away=away, **settings)
+    if op == "round_to_integer" and math.isfinite(read[0]) and value != read[0]:
+        flags.add("inexact")
+    return flags
+
+
+def flags_of_rounding(
+    x: Number, f: Format, *, tininess: str = "after", away=None, **settings: Any
+) -> set[str]:
+    """What rounding the exact value `x` to `f` signals.
+
+    Infinities, zeros and negative numbers that the format does not have are no overflow: they
+    signal invalid if they become NaN, else (saturated) inexact.
+    """
+    if tininess not in TININESS:
+        raise unknown("tininess", tininess, TININESS)
+    if isinstance(x, float) and math.isnan(x):
+        return set()
+    result = round_to(x, f, away=away, **settings)
+    rounding = settings.get("rounding", "nearest_even")
+    if x == 0 or (isinstance(x, float) and math.isinf(x)):
+        return _flags_of_what_is_missing(result, x)
+    exact = Fraction(x)
+    on_grid = _rounded(exact, f, max(floor_log2(abs(exact)), f.emin), rounding, away)
+    if exact < 0 and not f.signed and (on_grid or not f.has_zero):
+        return _flags_of_what_is_missing(result, x)
+    overflow = abs(on_grid) > Fraction(f.max)
+    inexact = overflow or result != exact
+    # The same with an exponent that has no lower bound either.
+    judged = (
+        exact
+        if tininess == "before"
+        else _rounded(exact, f, floor_log2(abs(exact)), rounding, away)
+    )
+    tiny = abs(judged) < Fraction(f.smallest_normal)
+    seen = {"overflow": overflow, "inexact": inexact, "underflow": tiny and inexact}
+    return {name for name, happened in seen.items() if happened}
+
+
+def _flags_of_what_is_missing(result: float, x: Number) -> set[str]:
+    if math.isnan(result):
+        return {"invalid"}
+    return set() if result == x else {"inexact"}
+
+
+def _rounded(x: Fraction, f: Format, e: int, rounding: str, away) -> Fraction:
+    """`x` rounded to multiples of the last place of binade `e`."""
+    unit = Fraction(2) ** (e - f.fraction_bits)
+    steps, rest = divmod(abs(x), unit)
+    odd = (e + f._bias if f.fraction_bits == 0 and steps else steps) % 2 == 1
+    decided = away(rest / unit) if away else rounds_away(odd, rest / unit, x < 0, rounding)
+    return (steps + decided) * unit * (1 if x > 0 else -1)

@@ -1,0 +1,281 @@
+"""Every operation on one number or a few: the exact result first, then one rounding.
+
+`exact_result` gives what the operation means in real arithmetic, together with the exception
+that it signals by itself; the rest is `round_to`. Source: IEEE 754-2019 sections 5 to 7 and 9.6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from fpemu.errors import unknown
+from fpemu.exact.rounding import Number, read_operand, round_to, rounds_away
+from fpemu.formats import Format
+
+Result = tuple[Number, str]
+_NAN: Result = (math.nan, "")
+_INVALID: Result = (math.nan, "invalid")
+
+
+def compute(op: str, *operands: float, f: Format, away=None, **settings: Any) -> float:
+    """`op` on values of `f`, rounded once to `f`.
+
+    `settings` are `rounding`, `saturation`, `subnormals` ("daz" reads subnormal operands as zero)
+    as in `round_to`; `away` decides stochastic rounding.
+
+    >>> from fpemu.formats import FP16
+    >>> compute("add", 2048.0, 1.0, f=FP16), compute("remainder", 5.0, 3.0, f=FP16)
+    (2048.0, -1.0)
+    """
+    value, _ = exact_result(op, *read_operands(operands, f, **settings), away=away, **settings)
+    return round_to(value, f, away=away, **settings)
+
+
+def read_operands(operands: Sequence[float], f: Format, **settings: Any) -> list[float]:
+    """The operands as the operation reads them."""
+    subnormals = settings.get("subnormals", "gradual")
+    return [read_operand(x, f, subnormals) for x in operands]
+
+
+def exact_result(op: str, *operands: float, away=None, **settings: Any) -> Result:
+    """What `op` means in real arithmetic, and its signal: "", "invalid" or "divide_by_zero".
+
+    The result is a Fraction, or a float for zeros with their sign, infinities and NaN. A square
+    root that is not rational comes with 140 bits and the last one odd, which rounds as the true
+    one does ("to odd"). Of the settings only `rounding` matters: for the sign of an exact zero
+    sum, and, with `away` for the stochastic choice, for `round_to_integer`.
+    """
+    if op not in OPERATIONS:
+        raise unknown("operation", op, OPERATIONS)
+    rounding = settings.get("rounding", "nearest_even")
+    if op == "round_to_integer":
+        return _round_to_integer(operands[0], rounding, away)
+    return _MEANING[op](*operands, rounding)
+
+
+def _sum(a: Number, b: Number, rounding: str) -> Number:
+    """a + b of finite numbers; an exact zero is +0, but -0 when rounding toward negative."""
+    total = Fraction(a) + Fraction(b)
+    if total != 0:
+        return total
+    if a == 0 and b == 0 and _sign(a) == _sign(b):
+        return a
+    return -0.0 if rounding == "toward_negative" else 0.0
+
+
+def _sign(x: Number) -> float:
+    return math.copysign(1.0, x)
+
+
+def _add(a: float, b: float, rounding: str) -> Result:
+    if math.isnan(a) or math.isnan(b):
+        return _NAN
+    if math.isinf(a) or math.isinf(b):
+        total = a + b
+        return (total, "") if not math.isnan(total) else _INVALID
+    return _sum(a, b, rounding), ""
+
+
+def _subtract(a: float, b: float, rounding: str) -> Result:
+    return _add(a, -b, rounding)
+
+
+def _multiply(a: float, b: float, rounding: str) -> Result:
+    if math.isnan(a) or math.isnan(b):
+        return _NAN
+    if math.isinf(a) or math.isinf(b) or a == 0 or b == 0:
+        product = a * b
+        return (product, "") if not math.isnan(product) else _INVALID
+    return Fraction(a) * Fraction(b), ""
+
+
+def _divide(a: float, b: float, rounding: str) -> Result:
+    if math.isnan(a) or math.isnan(b):
+        return _NAN
+    sign = _sign(a) * _sign(b)
+    if (a == 0 and b == 0) or (math.isinf(a) and math.isinf(b)):
+        return _INVALID
+    if math.isinf(a):
+        return sign * math.inf, ""
+    if b == 0:
+        return sign * math.inf, "divide_by_zero"
+    if a == 0 or math.isinf(b):
+        return sign * 0.0, ""
+    return Fraction(a) / Fraction(b), ""
+
+
+def _fma(a: float, b: float, c: float, rounding: str) -> Result:
+    # Infinity times zero is invalid whatever c is, as in RISC-V and SoftFloat.
+    if (math.isinf(a) and b == 0) or (a == 0 and math.isinf(b)):
+        return _INVALID
+    if math.isnan(a) or math.isnan(b) or math.isnan(c):
+        return _NAN
+    if math.isinf(a) or math.isinf(b):
+        return _add(a * b, c, rounding)
+    if math.isinf(c):
+        return c, ""
+    exact = Fraction(a) * Fraction(b)
+    product = exact if exact else _sign(a) * _sign(b) * 0.0
+    return _sum(product, c, rounding), ""
+
+
+def _sqrt(a: float, rounding: str) -> Result:
+    if math.isnan(a):
+        return _NAN
+    if a < 0:
+        return _INVALID
+    if a == 0 or math.isinf(a):
+        return a, ""
+    # An integer square root to more bits than any format has, its lowest bit sticky.
+    n, d = Fraction(a).as_integer_ratio()
+    shift = 2 * max(0, 140 - (n.bit_length() - d.bit_length()))
+    scaled, rest = divmod(n << shift, d)
+    root = math.isqrt(scaled)
+    if rest or root * root != scaled:
+        root |= 1
+    return Fraction(root, 1 << (shift // 2)), ""
+
+
+def _remainder(a: float, b: float, rounding: str) -> Result:
+    """a - n*b with n the integer nearest to a/b, the even one of two; always exact. A zero has
+    the sign of a."""
+    if math.isnan(a) or math.isnan(b):
+        return _NAN
+    if math.isinf(a) or b == 0:
+        return _INVALID
+    if math.isinf(b) or a == 0:
+        return a, ""
+    rest = Fraction(a) - round(Fraction(a) / Fraction(b)) * Fraction(b)
+    return rest if rest else _sign(a) * 0.0, ""
+
+
+def _modulo(a: float, b: float, rounding: str) -> Result:
+    """a - floor(a/b)*b, of the sign of b: Python's and NumPy's remainder. A zero has b's sign."""
+    if math.isnan(a) or math.isnan(b):
+        return _NAN
+    if math.isinf(a) or b == 0:
+        return _INVALID
+    if math.isinf(b):
+        return (_sign(b) * 0.0 if a == 0 else a if _sign(a) == _sign(b) else b), ""
+    rest = Fraction(a) - math.floor(Fraction(a) / Fraction(b)) * Fraction(b)
+    return rest if rest else _sign(b) * 0.0, ""
+
+
+def _fmod(a: float, b: float, rounding: str) -> Result:
+    """a - n*b with n the quotient cut off, of the sign of a: C's fmod; always exact."""
+    if math.isnan(a) or math.isnan(b):
+        return _NAN
+    if math.isinf(a) or b == 0:
+        return _INVALID
+    if math.isinf(b) or a == 0:
+        return a, ""
+    rest = Fraction(a) - math.trunc(Fraction(a) / Fraction(b)) * Fraction(b)
+    return rest if rest else _sign(a) * 0.0, ""
+
+
+def _round_to_integer(a: float, rounding: str, away=None) -> Result:
+    """The integer that `rounding` chooses; a zero has the sign of a."""
+    if math.isnan(a):
+        return _NAN
+    if math.isinf(a) or a == 0:
+        return a, ""
+    negative, magnitude = a < 0, abs(Fraction(a))
+    whole = math.floor(magnitude)
+    rest = magnitude - whole
+    whole += away(rest) if away else rounds_away(whole % 2 == 1, rest, negative, rounding)
+    return (Fraction(-whole if negative else whole) if whole else _sign(a) * 0.0), ""
+
+
+def _smaller(a: float, b: float) -> float:
+    """The smaller of two numbers, -0 being smaller than +0."""
+    if a == b:
+        return a if _sign(a) < 0 else b
+    return a if a < b else b
+
+
+def _minimum(a: float, b: float, rounding: str) -> Result:
+    return _NAN if math.isnan(a) or math.isnan(b) else (_smaller(a, b), "")
+
+
+def _maximum(a: float, b: float, rounding: str) -> Result:
+    return _NAN if math.isnan(a) or math.isnan(b) else (-_smaller(-a, -b), "")
+
+
+def _minimum_number(a: float, b: float, rounding: str) -> Result:
+    if math.isnan(a) or math.isnan(b):
+        return (b if math.isnan(a) else a), ""
+    return _smaller(a, b), ""
+
+
+def _maximum_number(a: float, b: float, rounding: str) -> Result:
+    if math.isnan(a) or math.isnan(b):
+        return (b if math.isnan(a) else a), ""
+    return -_smaller(-a, -b), ""
+
+
+_MEANING: dict[str, Callable[..., Result]] = {
+    "add": _add,
+    "subtract": _subtract,
+    "multiply": _multiply,
+    "divide": _divide,
+    "sqrt": _sqrt,
+    "fma": _fma,
+    "remainder": _remainder,
+    "modulo": _modulo,
+    "fmod": _fmod,
+    "round_to_integer": _round_to_integer,
+    "minimum": _minimum,
+    "maximum": _maximum,
+    "minimum_number": _minimum_number,
+    "maximum_number": _maximum_number,
+}
+OPERATIONS = tuple(_MEANING)
+
+
+def add(a: float, b: float, f: Format, **settings: Any) -> float:
+    """a + b rounded once. An exact zero sum is +0, but -0 when rounding toward negative."""
+    return compute("add", a, b, f=f, **settings)
+
+
+def subtract(a: float, b: float, f: Format, **settings: Any) -> float:
+    """a - b rounded once."""
+    return compute("subtract", a, b, f=f, **settings)
+
+
+def multiply(a: float, b: float, f: Format, **settings: Any) -> float:
+    """a * b rounded once."""
+    return compute("multiply", a, b, f=f, **settings)
+
+
+def divide(a: float, b: float, f: Format, **settings: Any) -> float:
+    """a / b rounded once; x/0 is an infinity (before saturation) and 0/0 is NaN."""
+    return compute("divide", a, b, f=f, **settings)
+
+
+def fma(a: float, b: float, c: float, f: Format, **settings: Any) -> float:
+    """a * b + c rounded once. Infinity times zero is NaN, whatever c is."""
+    return compute("fma", a, b, c, f=f, **settings)
+
+
+def sqrt(a: float, f: Format, **settings: Any) -> float:
+    """The square root rounded once; sqrt(-0) is -0, of other negative numbers NaN."""
+    return compute("sqrt", a, f=f, **settings)
+
+
+def total(values: Sequence[float], f: Format, **settings: Any) -> float:
+    """The sum from left to right, starting at +0: each addend rounded to `f`, then each sum."""
+    accumulator = 0.0
+    for value in values:
+        accumulator = add(accumulator, round_to(value, f, **settings), f, **settings)
+    return accumulator
+
+
+def dot(a: Sequence[float], b: Sequence[float], f: Format, **settings: Any) -> float:
+    """The dot product from left to right, starting at +0: each product rounded, then each sum."""
+    accumulator = 0.0
+    for x, y in zip(a, b, strict=True):
+        accumulator = add(accumulator, multiply(x, y, f, **settings), f, **settings)
+    return accumulator

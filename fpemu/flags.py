@@ -1,0 +1,101 @@
+"""The IEEE exceptions of whole arrays, computed only when somebody asks.
+
+`exact.flags` is their meaning, on one number; here the same comes from the values before and
+after rounding, and from rounding once more to a format with an unbounded exponent. The value
+before rounding must be exact, or a float64 whose last bit is odd because the exact one lies
+beside it ("to odd"): every comparison that matters is of fewer bits.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+from fpemu import exact
+from fpemu.chance import Chance
+from fpemu.errors import unknown
+from fpemu.formats import Format
+
+Seen = dict[str, np.ndarray]
+
+
+class Flag(enum.IntFlag):
+    """The five exceptions as bits, in the order of RISC-V and SoftFloat.
+
+    >>> Flag(5)
+    <Flag.INEXACT|OVERFLOW: 5>
+    """
+
+    INEXACT = 1
+    UNDERFLOW = 2
+    OVERFLOW = 4
+    DIVIDE_BY_ZERO = 8
+    INVALID = 16
+
+
+def check_tininess(tininess: str) -> None:
+    """Raise `ArgumentError` unless `tininess` is "after" or "before"."""
+    if tininess not in exact.TININESS:
+        raise unknown("tininess", tininess, exact.TININESS)
+
+
+def of_rounding(
+    before: np.ndarray,
+    after: np.ndarray,
+    freely: np.ndarray,
+    f: Format,
+    *,
+    tininess: str = "after",
+    already_inexact: np.ndarray | None = None,
+) -> Seen:
+    """Boolean arrays "inexact", "underflow", "overflow" and "invalid" for rounding `before` to `after`.
+
+    `freely` is `before` rounded with an unbounded exponent; `already_inexact` marks elements of
+    `before` that differ from the exact value.
+    """
+    nan = np.isnan(before)
+    finite = np.isfinite(before) & (before != 0)
+    below = np.zeros(before.shape, bool)
+    if not f.signed:
+        below = (before < 0) & ((after != 0) | (not f.has_zero))
+    changed = before != after
+    if already_inexact is not None:
+        changed |= already_inexact
+    magnitude = np.abs(freely)
+    overflow = finite & (magnitude > f.max) & ~below
+    tiny = np.abs(before) if tininess == "before" else magnitude
+    inexact = np.where(finite & ~below, overflow | changed, changed & ~nan & ~np.isnan(after))
+    return {
+        "inexact": inexact,
+        "underflow": inexact & finite & ~below & (tiny < f.smallest_normal),
+        "overflow": overflow,
+        "invalid": (~finite | below) & ~nan & np.isnan(after),
+    }
+
+
+def by_reference(
+    before: np.ndarray, f: Format, chance: Chance | None, *, tininess: str = "after", **settings
+) -> Seen:
+    """The same, element by element, for any numbers and formats."""
+    names = ("inexact", "underflow", "overflow", "invalid")
+    seen: Seen = {name: np.zeros(before.shape, bool) for name in names}
+    for i, x in enumerate(before.flat):
+        number = float(x) if isinstance(x, np.floating) else x
+        away = chance.away(i) if chance and settings["rounding"] == "stochastic" else None
+        for name in exact.flags_of_rounding(number, f, tininess=tininess, away=away, **settings):
+            seen[name].flat[i] = True
+    return seen
+
+
+def as_bits(seen: Seen) -> np.ndarray:
+    """The flags of each element as a uint8 of `Flag` bits."""
+    bits = np.zeros(next(iter(seen.values())).shape, np.uint8)
+    for name, mask in seen.items():
+        bits |= np.where(mask, np.uint8(Flag[name.upper()]), np.uint8(0))
+    return bits
+
+
+def number(mask: np.ndarray) -> int:
+    """How many are true."""
+    return int(np.count_nonzero(mask))
