@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     from fpemu.display import show as show
     from fpemu.events import trace as trace
     from fpemu.flags import Flag as Flag
+    from fpemu.interchange import dtype_of as dtype_of
+    from fpemu.interchange import pack as pack
+    from fpemu.interchange import unpack as unpack
     from fpemu.linalg import dot as dot
     from fpemu.linalg import matmul as matmul
     from fpemu.linalg import sum as sum
@@ -91,6 +94,7 @@ _LAZY = {
     **dict.fromkeys(("Array", "array", "asarray", "compute", "flags_of", "fma"), "arrays"),
     **dict.fromkeys(("remainder", "round_to_integer"), "arrays"),
     "arithmetic": "context",
+    **dict.fromkeys(("dtype_of", "pack", "unpack"), "interchange"),
     "Flag": "flags",
     **dict.fromkeys(("Tensor", "no_grad"), "autograd.tensor"),
     **dict.fromkeys(("quantize", "encode", "decode"), "convert"),

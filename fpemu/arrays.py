@@ -18,6 +18,8 @@ from fpemu.carriers import carrier_dtype
 from fpemu.convert import codes_of, quantize, round_to
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, as_format, format_of_dtype
+from fpemu.inputs import cast
+from fpemu.interchange import to_dtype
 
 _UFUNCS = {
     np.add: "add",
@@ -104,6 +106,15 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     def to_numpy(self) -> np.ndarray:
         """A copy of the values as float32 (float64 where float32 would not hold them)."""
         return self._values.copy()
+
+    def to_ml_dtypes(self) -> np.ndarray:
+        """The values in the NumPy or ml_dtypes dtype of the format (NaN as the one positive quiet
+        NaN), without rounding; `UnsupportedError` if there is none.
+
+        >>> array([0.1, 1.0], "e4m3").to_ml_dtypes()
+        array([0.101562, 1], dtype='float8_e4m3fn')
+        """
+        return to_dtype(self._values, self.format)
 
     def tolist(self) -> object:
         """The values as nested lists of Python floats, exactly."""
@@ -378,4 +389,8 @@ def asarray(x: object) -> Array:
         raise ArgumentError(
             f"an array of dtype {values.dtype} has no format of its own; say which: fp.array(x, format)"
         )
-    return Array(np.array(values, carrier_dtype(f)), f)
+    carried = np.array(cast(values, carrier_dtype(f)))
+    nan = np.isnan(carried)
+    if nan.any():
+        carried[nan] = np.nan  # the one positive quiet NaN
+    return Array(carried, f)

@@ -255,7 +255,7 @@ def codes_of(values: np.ndarray, f: Format) -> np.ndarray:
     """The codes of `values` that are values of `f` already."""
     from fpemu.kernels import codec
 
-    values = np.asarray(values, np.float64, order="C")
+    values = np.asarray(cast(values, np.float64), order="C")
     if f.emin < -1022:  # beyond float64's normal numbers
         listed = [exact.encode(v, f) for v in values.reshape(-1).tolist()]
         return np.array(listed, code_dtype(f)).reshape(values.shape)
