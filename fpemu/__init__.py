@@ -54,10 +54,13 @@ if TYPE_CHECKING:
     from fpemu.arrays import array as array
     from fpemu.arrays import asarray as asarray
     from fpemu.arrays import compute as compute
+    from fpemu.arrays import erf as erf
     from fpemu.arrays import flags_of as flags_of
     from fpemu.arrays import fma as fma
     from fpemu.arrays import remainder as remainder
     from fpemu.arrays import round_to_integer as round_to_integer
+    from fpemu.arrays import rsqrt as rsqrt
+    from fpemu.arrays import sigmoid as sigmoid
     from fpemu.autograd.tensor import Tensor as Tensor
     from fpemu.autograd.tensor import no_grad as no_grad
     from fpemu.context import arithmetic as arithmetic
@@ -92,7 +95,7 @@ __version__ = "0.1.0"
 _LAZY = {
     **dict.fromkeys(("autograd", "data", "diagnose", "nn", "optim")),
     **dict.fromkeys(("Array", "array", "asarray", "compute", "flags_of", "fma"), "arrays"),
-    **dict.fromkeys(("remainder", "round_to_integer"), "arrays"),
+    **dict.fromkeys(("erf", "remainder", "round_to_integer", "rsqrt", "sigmoid"), "arrays"),
     "arithmetic": "context",
     **dict.fromkeys(("dtype_of", "pack", "unpack"), "interchange"),
     "Flag": "flags",

@@ -34,7 +34,16 @@ _UFUNCS = {
     np.fmin: "minimum_number",
     np.fmax: "maximum_number",
     np.exp: "exp",
+    np.exp2: "exp2",
+    np.expm1: "expm1",
     np.log: "log",
+    np.log2: "log2",
+    np.log1p: "log1p",
+    np.tanh: "tanh",
+    np.sin: "sin",
+    np.cos: "cos",
+    np.power: "power",
+    np.hypot: "hypot",
 }
 # Rounding to integers, each in a mode of its own.
 _TO_INTEGER = {
@@ -54,7 +63,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     Every operation is rounded once, under the settings of the `arithmetic` in force: ``+ - * / %``
     and the NumPy functions sqrt, fmod, remainder, rint, floor, ceil, trunc, minimum, maximum, fmin,
-    fmax, exp and log. ``@`` and `sum` round every product and partial sum. minimum and maximum are
+    fmax, exp, exp2, expm1, log, log2, log1p, tanh, sin, cos, power and hypot (and `rsqrt`,
+    `sigmoid`, `erf`, `fma`, `remainder` and `round_to_integer` of fpemu's own). ``@`` and `sum` round every product and partial sum. minimum and maximum are
     IEEE's (NaN wins, -0 < +0), fmin and fmax its minimumNumber and maximumNumber (NaN loses).
     Comparisons give boolean ndarrays and are exact; a Python number is first rounded to the
     format there, too.
@@ -347,6 +357,35 @@ def round_to_integer(x: object, **options) -> Array:
     (fp.array([0.0, 2.0, -2.0], fp.BF16), fp.array([1.0, 2.0, -3.0], fp.BF16))
     """
     return compute("round_to_integer", x, **options)
+
+
+def rsqrt(x: object, **options) -> Array:
+    """1 / sqrt(x), rounded once; infinity of its sign for a zero, NaN for negative numbers.
+
+    Source: rSqrt of IEEE 754-2019 section 9.2.
+
+    >>> rsqrt(array([4.0, 2.0], "bf16"))
+    fp.array([0.5, 0.70703125], fp.BF16)
+    """
+    return compute("rsqrt", x, **options)
+
+
+def sigmoid(x: object, **options) -> Array:
+    """1 / (1 + exp(-x)), rounded once: from 0 at minus infinity to 1; never a product of roundings.
+
+    >>> sigmoid(array([0.0, -10.0], "fp16"))
+    fp.array([0.5, 4.5418739318847656e-05], fp.FP16)
+    """
+    return compute("sigmoid", x, **options)
+
+
+def erf(x: object, **options) -> Array:
+    """The error function, rounded once: -1 and 1 at the infinities, odd, so that -0 stays -0.
+
+    >>> erf(array([0.5, 3.0], "bf16"))
+    fp.array([0.51953125, 1.0], fp.BF16)
+    """
+    return compute("erf", x, **options)
 
 
 def _in_format(v: object, f: Format, op: str) -> np.ndarray:

@@ -155,10 +155,15 @@ def exceptions(
 ) -> flags.Seen:
     """What rounding `before` to `after`, values of `f`, signals; see `flags.of_rounding`."""
     wide = roomy(f)
-    if before.dtype == object or wide is None:
-        return flags.by_reference(
+    if before.dtype == object or wide is None or not f.signed:
+        seen = flags.by_reference(
             before, f, chance, tininess=tininess, rounding=rounding, **settings
         )
+        if already_inexact is not None:
+            hidden = already_inexact & ~seen["invalid"] & (before != 0)
+            seen["inexact"] |= hidden
+            seen["underflow"] |= hidden & (np.abs(before) < f.smallest_normal)
+        return seen
     before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
     freely = round_to(before, wide, "finite", rounding=rounding, chance=chance, count=False)
     # What is too large even for the wide format has overflowed, too.

@@ -12,11 +12,12 @@ processor's own. Anything else takes the exact reference, element by element: sl
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from fpemu import convert, exact, flags, residual
+from fpemu import convert, exact, flags, functions, residual
 from fpemu.carriers import carrier_dtype, has_step64
 from fpemu.chance import Chance
 from fpemu.convert import report, round_to, without_subnormals
@@ -24,7 +25,7 @@ from fpemu.errors import ArgumentError
 from fpemu.formats import FP64, Format
 
 ARITHMETIC = exact.OPERATIONS
-TRANSCENDENTAL = ("exp", "log")
+TRANSCENDENTAL = exact.FUNCTIONS
 # Operations whose float64 result is exact for operands that fit.
 _EXACT_IN_FLOAT64 = ("fmod", "remainder", "minimum", "maximum", "minimum_number", "maximum_number")
 # Numbers on this grid are integers, and everything above its first binade is one already.
@@ -44,8 +45,8 @@ def apply(
 ) -> np.ndarray:
     """`op` on carriers whose values belong to `f`, broadcast as NumPy does; the result's carrier.
 
-    `op` is one of `ARITHMETIC` (correctly rounded in every mode) or `TRANSCENDENTAL`. NaN and
-    infinities as IEEE 754: x/0 is an infinity, 0/0 NaN. Events are counted at `place` under the
+    `op` is one of `ARITHMETIC` or `TRANSCENDENTAL`; all are correctly rounded in every mode, but for
+    exp and log of FP64 to nearest even, which err by less than one last place. NaN and infinities as IEEE 754: x/0 is an infinity, 0/0 NaN. Events are counted at `place` under the
     operation's name, or under `count_as`.
     """
     settings: dict[str, Any] = {
@@ -107,6 +108,8 @@ def _is_native64(op: str, f: Format, rounding: str, saturation: str) -> bool:
         return False
     if op in _EXACT_IN_FLOAT64:
         return True
+    if op in TRANSCENDENTAL and op not in functions.IN_FP64:
+        return False
     nearest = rounding == "nearest_even" and op not in ("fma", "round_to_integer")
     # NumPy's infinity may be an overflow, which "propagate" treats otherwise.
     return nearest and saturation != "propagate"
@@ -116,7 +119,9 @@ def _exact_enough(op, wide, f, rounding, chance, watched):
     """The result in float64, exact or odd (or, where that is harmless, rounded), and a mask of
     the elements that are not exact (None: all are, or nobody wants to know)."""
     if op in TRANSCENDENTAL:
-        return _transcendental(op, wide[0]), None
+        if f == FP64:
+            return functions.within_an_ulp(op, wide[0]), None
+        return functions.nearly(op, wide, f, rounding, chance, watched)
     if op == "round_to_integer":
         whole = round_to(
             wide[0], _INTEGERS, "finite", rounding=rounding, chance=chance, count=False
@@ -179,15 +184,6 @@ _EXACT = {
 }
 
 
-def _transcendental(op: str, x: np.ndarray) -> np.ndarray:
-    from fpemu.kernels import transcendental
-
-    x = np.asarray(x, order="C")
-    out = np.empty_like(x)
-    {"exp": transcendental.exp, "log": transcendental.log}[op](x.reshape(-1), out.reshape(-1))
-    return out
-
-
 # -- what happened --------------------------------------------------------------------------------
 
 
@@ -213,8 +209,8 @@ def _with_signals(op, wide, source, seen: flags.Seen) -> flags.Seen:
     by_zero = np.zeros(source.shape, bool)
     if op == "divide":
         by_zero = np.isfinite(wide[0]) & (wide[0] != 0) & (wide[1] == 0)
-    elif op == "log":
-        by_zero = wide[0] == 0
+    elif op in TRANSCENDENTAL:
+        by_zero = functions.is_pole(op, wide)
     elsewhere = ~(invalid | by_zero)
     seen = {name: mask & elsewhere for name, mask in seen.items()}
     seen["invalid"] = seen["invalid"] | invalid
@@ -226,12 +222,11 @@ def _seen64(op, wide, source, f, settings, tininess) -> flags.Seen:
     """FP64, where float64 is no wider: the error terms where they are exact, else the reference."""
     none = np.zeros(source.shape, bool)
     seen = {name: none.copy() for name in ("inexact", "underflow", "overflow", "invalid")}
-    if op in TRANSCENDENTAL:
-        seen["inexact"] = np.isfinite(source) & (wide[0] != (0.0 if op == "exp" else 1.0))
-        return _with_signals(op, wide, source, seen)
     near = np.all([residual.is_moderate(v) for v in (*wide, source)], axis=0)
     if op in residual.NUMPY:
         seen["inexact"] = near & residual.is_inexact(op, source, *wide)
+    elif op in functions.IN_FP64:
+        seen["inexact"] = near & (wide[0] != functions.IN_FP64[op])
     elif op not in _EXACT_IN_FLOAT64:
         near = none
     seen["divide_by_zero"] = none.copy()
@@ -243,9 +238,6 @@ def _seen64(op, wide, source, f, settings, tininess) -> flags.Seen:
 
 
 def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np.ndarray:
-    if op in TRANSCENDENTAL:
-        source = _transcendental(op, wide[0])
-        return round_to(source, f, **settings, chance=chance, place=place, op=count_as or op)
     out = np.empty(wide[0].shape, carrier_dtype(f))
     flat = out.reshape(-1)
     for i, numbers in enumerate(zip(*(v.flat for v in wide), strict=True)):
@@ -262,7 +254,7 @@ def _sources(op: str, wide) -> np.ndarray:
     values = []
     for numbers in zip(*(v.flat for v in wide), strict=True):
         value, _ = exact.exact_result(op, *map(float, numbers))
-        values.append(1.0 if value != 0 and math.isfinite(value) else float(value))
+        values.append(1.0 if isinstance(value, Fraction) else float(value))
     return np.array(values).reshape(wide[0].shape)
 
 

@@ -49,28 +49,26 @@ def of_rounding(
     tininess: str = "after",
     already_inexact: np.ndarray | None = None,
 ) -> Seen:
-    """Boolean arrays "inexact", "underflow", "overflow" and "invalid" for rounding `before` to `after`.
+    """Boolean arrays "inexact", "underflow", "overflow" and "invalid" for rounding `before` to `after`,
+    values of a format with a sign.
 
     `freely` is `before` rounded with an unbounded exponent; `already_inexact` marks elements of
     `before` that differ from the exact value.
     """
     nan = np.isnan(before)
     finite = np.isfinite(before) & (before != 0)
-    below = np.zeros(before.shape, bool)
-    if not f.signed:
-        below = (before < 0) & ((after != 0) | (not f.has_zero))
     changed = before != after
     if already_inexact is not None:
         changed |= already_inexact
     magnitude = np.abs(freely)
-    overflow = finite & (magnitude > f.max) & ~below
+    overflow = finite & (magnitude > f.max)
     tiny = np.abs(before) if tininess == "before" else magnitude
-    inexact = np.where(finite & ~below, overflow | changed, changed & ~nan & ~np.isnan(after))
+    inexact = np.where(finite, overflow | changed, changed & ~nan & ~np.isnan(after))
     return {
         "inexact": inexact,
-        "underflow": inexact & finite & ~below & (tiny < f.smallest_normal),
+        "underflow": inexact & finite & (tiny < f.smallest_normal),
         "overflow": overflow,
-        "invalid": (~finite | below) & ~nan & np.isnan(after),
+        "invalid": ~finite & ~nan & np.isnan(after),
     }
 
 

@@ -33,10 +33,8 @@ class Exact:
             self.number, self.divisor = np.abs(a), np.abs(b)
             self.negative = np.signbit(a) != np.signbit(b)
         else:
-            if op == "multiply":
-                value = a * b  # exact: few bits
-            else:
-                value = _sum(a, b if op == "add" else -b)
+            # Products of so few bits are exact.
+            value = a * b if op == "multiply" else _sum(a, b if op == "add" else -b)
             self.number, self.negative = np.abs(value), np.signbit(value)
         self.near = self.number / self.divisor
 

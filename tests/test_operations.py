@@ -111,10 +111,17 @@ SOFT = {
 }
 
 
+@pytest.fixture
+def reset_softfloat():
+    yield
+    sf.set_rounding_mode(sf.RoundingMode.NEAR_EVEN)
+    sf.set_tininess_mode(sf.TininessMode.AFTER_ROUNDING)
+
+
 def soft(prefix: str, op: str, codes, mode: str, tininess: str):
     kind, size = {"f16": (sf.Float16, 2), "f32": (sf.Float32, 4)}[prefix]
     numbers = [kind.from_bytes(int(code).to_bytes(size, "big")) for code in codes]
-    sf.set_rounding_mode(SOFT_MODES[mode])
+    sf.set_rounding_mode(SOFT_MODES[mode])  # undone by `reset_softfloat`
     rule = {"after": sf.TininessMode.AFTER_ROUNDING, "before": sf.TininessMode.BEFORE_ROUNDING}
     sf.set_tininess_mode(rule[tininess])
     sf.set_exception_flags(sf.ExceptionFlag(0))
@@ -135,7 +142,7 @@ def codes_near_edges(rng, f: fp.Format, count: int) -> np.ndarray:
 @pytest.mark.parametrize("mode", SOFT_MODES)
 @pytest.mark.parametrize("op", SOFT)
 @pytest.mark.parametrize("prefix", ["f16", "f32"])
-def test_values_and_flags_are_softfloats(prefix, op, mode):
+def test_values_and_flags_are_softfloats(prefix, op, mode, reset_softfloat):
     f = {"f16": fp.FP16, "f32": fp.FP32}[prefix]
     rng = np.random.default_rng([len(op), MODES.index(mode)])
     codes = [codes_near_edges(rng, f, 400) for _ in range(OPERANDS[op])]

@@ -9,6 +9,7 @@ from fpemu.exact.chance import philox, random_integer, rounds_away_by_chance
 from fpemu.exact.codes import decode, encode
 from fpemu.exact.flags import FLAGS, TININESS, flags_of_operation, flags_of_rounding
 from fpemu.exact.operations import (
+    FUNCTIONS,
     OPERATIONS,
     add,
     compute,

@@ -12,6 +12,8 @@ from fractions import Fraction
 from typing import Any
 
 from fpemu.errors import unknown
+from fpemu.exact import functions
+from fpemu.exact.functions import odd_root
 from fpemu.exact.rounding import Number, read_operand, round_to, rounds_away
 from fpemu.formats import Format
 
@@ -21,7 +23,7 @@ _INVALID: Result = (math.nan, "invalid")
 
 
 def compute(op: str, *operands: float, f: Format, away=None, **settings: Any) -> float:
-    """`op` on values of `f`, rounded once to `f`.
+    """`op`, one of `OPERATIONS` or `FUNCTIONS`, on values of `f`, rounded once to `f`.
 
     `settings` are `rounding`, `saturation`, `subnormals` ("daz" reads subnormal operands as zero)
     as in `round_to`; `away` decides stochastic rounding.
@@ -43,17 +45,18 @@ def read_operands(operands: Sequence[float], f: Format, **settings: Any) -> list
 def exact_result(op: str, *operands: float, away=None, **settings: Any) -> Result:
     """What `op` means in real arithmetic, and its signal: "", "invalid" or "divide_by_zero".
 
-    The result is a Fraction, or a float for zeros with their sign, infinities and NaN. A square
-    root that is not rational comes with 140 bits and the last one odd, which rounds as the true
-    one does ("to odd"). Of the settings only `rounding` matters: for the sign of an exact zero
+    The result is a Fraction, or a float for zeros with their sign, infinities and NaN. One that is
+    not a binary fraction (1/3 aside, which is exact) comes with 400 bits, the last one odd, and
+    rounds as the true one does; see `functions`. Of the settings only `rounding` matters: for the sign of an exact zero
     sum, and, with `away` for the stochastic choice, for `round_to_integer`.
     """
-    if op not in OPERATIONS:
-        raise unknown("operation", op, OPERATIONS)
+    meaning = _MEANING.get(op) or functions.MEANING.get(op)
+    if meaning is None:
+        raise unknown("operation", op, (*OPERATIONS, *FUNCTIONS))
     rounding = settings.get("rounding", "nearest_even")
     if op == "round_to_integer":
         return _round_to_integer(operands[0], rounding, away)
-    return _MEANING[op](*operands, rounding)
+    return meaning(*operands, rounding)
 
 
 def _sum(a: Number, b: Number, rounding: str) -> Number:
@@ -129,14 +132,7 @@ def _sqrt(a: float, rounding: str) -> Result:
         return _INVALID
     if a == 0 or math.isinf(a):
         return a, ""
-    # An integer square root to more bits than any format has, its lowest bit sticky.
-    n, d = Fraction(a).as_integer_ratio()
-    shift = 2 * max(0, 140 - (n.bit_length() - d.bit_length()))
-    scaled, rest = divmod(n << shift, d)
-    root = math.isqrt(scaled)
-    if rest or root * root != scaled:
-        root |= 1
-    return Fraction(root, 1 << (shift // 2)), ""
+    return odd_root(Fraction(a)), ""
 
 
 def _remainder(a: float, b: float, rounding: str) -> Result:
@@ -233,6 +229,7 @@ _MEANING: dict[str, Callable[..., Result]] = {
     "maximum_number": _maximum_number,
 }
 OPERATIONS = tuple(_MEANING)
+FUNCTIONS = tuple(functions.MEANING)
 
 
 def add(a: float, b: float, f: Format, **settings: Any) -> float:
