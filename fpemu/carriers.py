@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,8 @@ def _is_narrow(f: Format) -> bool:
 
 
 def _is_masked(f: Format) -> bool:
-    return f.emin == FP32.emin and f.emax == FP32.emax and f.has_inf and f.precision <= 24
+    same_range = f.emin == FP32.emin and f.emax == FP32.emax and f.precision <= 24
+    return same_range and f.has_inf and f.has_negative_zero
 
 
 @functools.lru_cache(maxsize=512)
@@ -66,19 +68,22 @@ def target_of(
     edge = overflow_edge(f, rounding, negative=False)
     if carrier == "float32":
         edge = _up_to_float32(edge)
+    # Numbers of the carrier's own width: a conversion inside a loop would halve its vectors.
+    whole: Any = np.int32 if carrier == "float32" else int
+    real: Any = np.float32 if carrier == "float32" else float
     return step.Target(
-        kind=kind,
-        dropped=(24 if carrier == "float32" else 53) - f.precision,
-        emin=f.emin,
-        emax=f.emax,
-        largest=f.max,
-        overflow=exact.overflow_of(f, False, rounding, saturation),
-        overflow_negative=exact.overflow_of(f, True, rounding, saturation),
-        infinity=exact.infinity_of(f, saturation),
+        kind=whole(kind),
+        dropped=whole((24 if carrier == "float32" else 53) - f.precision),
+        emin=whole(f.emin),
+        emax=whole(f.emax),
+        largest=real(f.max),
+        overflow=real(exact.overflow_of(f, False, rounding, saturation)),
+        overflow_negative=real(exact.overflow_of(f, True, rounding, saturation)),
+        infinity=real(exact.infinity_of(f, saturation)),
         minus_zero=f.has_negative_zero,
-        odd_field=f._bias % 2,
-        tiny=f.smallest_normal,
-        overflows_from=edge,
+        odd_field=whole(f._bias % 2),
+        tiny=real(f.smallest_normal),
+        overflows_from=real(edge),
         # To nearest even: a quarter of the smallest subnormal below.
         tiny_edge=float(Fraction(f.smallest_normal) - Fraction(f.smallest_subnormal) / 4),
     )

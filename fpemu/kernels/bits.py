@@ -27,6 +27,27 @@ float32_of = _bit_cast(types.int32, types.float32, ir.FloatType())
 bits64 = _bit_cast(types.float64, types.int64, ir.IntType(64))
 float64_of = _bit_cast(types.int64, types.float64, ir.DoubleType())
 
+
+def _shift32(build):
+    """A shift of int32 by int32 that stays 32 bits wide: Numba's own goes through 64, which halves
+    the width of vectors. The count must be 0 to 31."""
+
+    @intrinsic
+    def shift(typingcontext, value, count):
+        if value != types.int32 or count != types.int32:
+            return None
+
+        def generate(context, builder, signature, arguments):
+            return build(builder, *arguments)
+
+        return types.int32(types.int32, types.int32), generate
+
+    return shift
+
+
+left32 = _shift32(lambda builder, value, count: builder.shl(value, count))
+right32 = _shift32(lambda builder, value, count: builder.lshr(value, count))
+
 SIGN32 = np.int32(-(2**31))
 MAGNITUDE32 = np.int32(0x7FFFFFFF)
 EXPONENT32 = np.int32(0x7F800000)

@@ -86,12 +86,17 @@ def _row(step, scalar):
 
 @njit
 def _narrow(x, target):
-    return narrow(x, target, NEAREST_EVEN, np.float32(0))
+    return narrow(x, target, NEAREST_EVEN, np.int32(0), True)
+
+
+@njit
+def _narrow_without_minus_zero(x, target):
+    return narrow(x, target, NEAREST_EVEN, np.int32(0), False)
 
 
 @njit
 def _masked(x, target):
-    return masked(x, target, NEAREST_EVEN, np.float32(0))
+    return masked(x, target, NEAREST_EVEN, np.int32(0))
 
 
 @njit
@@ -105,6 +110,7 @@ def _native64(x, target):
 
 
 _row_narrow = _row(_narrow, np.float32)
+_row_narrow_without_minus_zero = _row(_narrow_without_minus_zero, np.float32)
 _row_masked = _row(_masked, np.float32)
 _row_wide = _row(_wide, np.float64)
 _row_native64 = _row(_native64, np.float64)
@@ -114,9 +120,12 @@ _row_native64 = _row(_native64, np.float64)
 def matmul32(a, b, c, target, counts):
     """c += a @ b, rounded at every step, in float32 carriers: (m, k), (k, n), (m, n)."""
     for i in range(a.shape[0]):
-        if target.kind == NARROW:
+        if target.kind == NARROW and target.minus_zero:
             for k in range(a.shape[1]):
                 _row_narrow(a[i, k], b[k], c[i], target, counts)
+        elif target.kind == NARROW:
+            for k in range(a.shape[1]):
+                _row_narrow_without_minus_zero(a[i, k], b[k], c[i], target, counts)
         elif target.kind == MASKED:
             for k in range(a.shape[1]):
                 _row_masked(a[i, k], b[k], c[i], target, counts)

@@ -23,19 +23,22 @@ from fpemu.kernels.step import (
     wide,
 )
 
-_NO_CHANCE, _NO_RANDOM = np.float32(0), np.uint64(0)
+_NO_BITS, _NO_RANDOM = np.int32(0), np.uint64(0)
 
 
 def _quantize32(mode):
     @kernel
     def quantize32(x, target, out):
         """Round float32 `x` to float32 `out` (`target.kind` is NARROW or MASKED)."""
-        if target.kind == NARROW:
+        if target.kind == NARROW and target.minus_zero:
             for i in range(x.size):
-                out[i] = narrow(x[i], target, mode, _NO_CHANCE)
+                out[i] = narrow(x[i], target, mode, _NO_BITS, True)
+        elif target.kind == NARROW:
+            for i in range(x.size):
+                out[i] = narrow(x[i], target, mode, _NO_BITS, False)
         elif target.kind == MASKED:
             for i in range(x.size):
-                out[i] = masked(x[i], target, mode, _NO_CHANCE)
+                out[i] = masked(x[i], target, mode, _NO_BITS)
 
     return quantize32
 
@@ -59,22 +62,25 @@ def _stochastic32(mode):
     def stochastic32(x, target, out, seed_low, seed_high, random_bits):
         """Round float32 `x` stochastically, variant A with up to 24 random bits per element."""
         words = np.empty(TILE, np.uint32)
-        spare, scale = np.uint32(32 - random_bits), np.float32(2.0**-random_bits)
-        top = np.int32(1 << random_bits)
+        # The bits asked for, at the top of 24.
+        kept = np.uint32(0xFFFFFF) & ~np.uint32((1 << (24 - random_bits)) - 1)
         for tile in range((x.size + TILE - 1) // TILE):
             fill_first(tile, seed_low, seed_high, words)
             start = tile * TILE
             count = min(TILE, x.size - start)
             source, result = x[start : start + count], out[start : start + count]
-            # fraction * 2**N >= 2**N - random, with both sides divided by 2**N: exact in float32.
-            if target.kind == NARROW:
+            if target.kind == NARROW and target.minus_zero:
                 for i in range(count):
-                    chance = np.float32(np.int32(top - np.int32(words[i] >> spare))) * scale
-                    result[i] = narrow(source[i], target, mode, chance)
+                    random = np.int32(np.uint32(words[i] >> np.uint32(8)) & kept)
+                    result[i] = narrow(source[i], target, mode, random, True)
+            elif target.kind == NARROW:
+                for i in range(count):
+                    random = np.int32(np.uint32(words[i] >> np.uint32(8)) & kept)
+                    result[i] = narrow(source[i], target, mode, random, False)
             elif target.kind == MASKED:
                 for i in range(count):
-                    chance = np.float32(np.int32(top - np.int32(words[i] >> spare))) * scale
-                    result[i] = masked(source[i], target, mode, chance)
+                    random = np.int32(np.uint32(words[i] >> np.uint32(8)) & kept)
+                    result[i] = masked(source[i], target, mode, random)
 
     return stochastic32
 

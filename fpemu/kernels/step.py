@@ -6,15 +6,16 @@ time, so that a loop holds the code of one mode only, without a branch.
 
 * `narrow`: float32 carrier, for formats whose exponent range is well inside float32's. Adding
   and subtracting 2**(e + dropped), where e is the operand's exponent clamped to the format's
-  range, makes the processor's own addition round at the format's last place, subnormals
-  included: nearest-even at once, and the value below (towards zero) for the other modes.
+  range, makes the processor's own addition round to nearest even at the format's last place,
+  subnormals included. The other modes add to the bits what carries into the last place.
 * `masked`: float32 carrier, for formats with float32's own exponent range (FP32, BF16, TF32):
-  their numbers, subnormals included, are float32's with low bits cut off, so that the rest is
-  what a mask leaves, and adding a last place carries into the exponent by itself.
-* `wide`: float64 carrier, the trick of `narrow` for every format inside float64's range.
+  their numbers, subnormals included, are float32's with low bits cut off, so that one addition
+  to the bits and one mask round, and a carry goes into the exponent by itself.
+* `wide`: float64 carrier, the addition of `narrow` for every format inside float64's range, and
+  from its result and its error the other modes, which meet in one boolean, `away`, as in
+  `exact.rounds_away`, the specification.
 
-The modes other than nearest-even meet in one boolean, `away`: as in `exact.rounds_away`, the
-specification. Overflow is decided after rounding, from the rounded magnitude. NaN results are
+Overflow is decided after rounding, from the rounded magnitude. NaN results are
 always the positive quiet NaN, so that the same bits come out on every processor.
 """
 
@@ -38,6 +39,8 @@ from fpemu.kernels.bits import (
     bits64,
     float32_of,
     float64_of,
+    left32,
+    right32,
 )
 
 NARROW, MASKED, WIDE, NATIVE64 = range(4)
@@ -109,81 +112,152 @@ def away_by_chance(fraction, random, random_bits, variant):
 
 
 @njit
-def _signed32(result, sign, target):
-    """Put the sign back, except on NaN and on the zero of a format without minus zero."""
-    keep = (result <= EXPONENT32) & ((result != np.int32(0)) | target.minus_zero)
-    return float32_of(np.int32(result | (sign if keep else np.int32(0))))
-
-
-@njit
-def _special32(magnitude, negative, target, mode):
-    """The magnitude's bits for an operand that did not fit: overflow, infinity or NaN."""
-    overflow = bits32(np.float32(target.overflow))
-    if mode & 7 != NEAREST_EVEN:
-        overflow = bits32(np.float32(target.overflow_negative)) if negative else overflow
-    beyond = overflow if magnitude < EXPONENT32 else bits32(np.float32(target.infinity))
-    return np.int32(beyond if magnitude <= EXPONENT32 else NAN32)
-
-
-@njit
-def narrow(x, target, mode, chance):
-    """`chance`, for stochastic rounding: the fraction of a last place from which to go away."""
-    bits = bits32(x)
-    negative = bits < np.int32(0)
+def _signed32(rounded, bits, target, mode, minus_zero):
+    """The result's bits: the sign put back, and what did not fit replaced, by overflow, infinity
+    or NaN. `minus_zero` is a constant at compile time."""
+    sign = np.int32(bits & SIGN32)
     magnitude = np.int32(bits & MAGNITUDE32)
+    if minus_zero:
+        result = np.int32(rounded | sign)
+    else:
+        result = np.int32(rounded | (sign if rounded != np.int32(0) else np.int32(0)))
+    overflow = _with_sign(target.overflow, bits)
+    if mode & 7 == TOWARD_POSITIVE or mode & 7 == TOWARD_NEGATIVE:
+        negative = _with_sign(target.overflow_negative, bits)
+        overflow = negative if bits < np.int32(0) else overflow
+    infinity = _with_sign(target.infinity, bits)
+    beyond = overflow if magnitude < EXPONENT32 else infinity
+    beyond = beyond if magnitude <= EXPONENT32 else NAN32
+    # Unsigned, because adding to a NaN's bits may have carried into the sign.
+    fits = np.uint32(rounded) <= np.uint32(bits32(target.largest))
+    return float32_of(np.int32(result if fits else beyond))
+
+
+@njit
+def _with_sign(magnitude, bits):
+    """Bits of a magnitude with the sign of `bits`; NaN stays positive."""
+    kept = SIGN32 if magnitude == magnitude else np.int32(0)
+    return np.int32(bits32(magnitude) | np.int32(bits & kept))
+
+
+@njit
+def narrow(x, target, mode, random, minus_zero):
+    """`random`, for stochastic rounding: 24 random bits, the first ones the most significant."""
+    bits = bits32(x)
+    magnitude = np.int32(bits & MAGNITUDE32)
+    if mode & 7 == NEAREST_EVEN:
+        rounded = bits32(_nearest_even(magnitude, target))
+    else:
+        rounded = _cut(bits, target, mode, random)
+    if mode & FLUSH:
+        rounded = rounded if rounded >= bits32(target.tiny) else np.int32(0)
+    return _signed32(rounded, bits, target, mode, minus_zero)
+
+
+@njit
+def _nearest_even(magnitude, target):
+    """By the processor's own addition."""
     low = np.int32((target.emin + 127) << 23)
     high = np.int32((target.emax + 127) << 23)
     e = np.int32(magnitude & EXPONENT32)
     e = np.int32(min(np.int32(max(e, low)), high))
     magic = float32_of(np.int32(e + np.int32(target.dropped << 23)))
-    exact = float32_of(magnitude)
-    rounded = (exact + magic) - magic
-    if mode & 7 != NEAREST_EVEN:
-        unit = float32_of(np.int32(e - np.int32((23 - target.dropped) << 23)))
-        below = rounded - (unit if rounded > exact else np.float32(0))
-        if mode & 7 == NEAREST_EVEN_CODE or mode & 7 == TO_ODD:
-            field = np.int32(np.int32(e >> 23) + np.int32(target.odd_field + 1))
-            code = bits32(below + magic) if target.dropped < 23 else field
-            odd = (np.int32(code & np.int32(1)) != np.int32(0)) & (below > 0)
-        else:
-            odd = False
-        if mode & 7 == STOCHASTIC:
-            inverse = float32_of(np.int32(np.int32(254 << 23) - bits32(unit)))
-            up = (exact - below) * inverse >= chance
-        else:
-            up = away(exact - below, np.float32(0.5) * unit, odd, negative, mode)
-        rounded = below + (unit if up else np.float32(0))
-    fits = rounded <= np.float32(target.largest)
-    if mode & FLUSH:
-        rounded = rounded if rounded >= np.float32(target.tiny) else np.float32(0)
-    result = bits32(rounded) if fits else _special32(magnitude, negative, target, mode)
-    return _signed32(result, np.int32(bits & SIGN32), target)
+    return (float32_of(magnitude) + magic) - magic
 
 
 @njit
-def masked(x, target, mode, chance):
-    bits = bits32(x)
-    negative = bits < np.int32(0)
+def _cut(bits, target, mode, random):
+    """By adding to the bits, for the other modes: what is dropped then carries, or not.
+
+    `shift` low bits are dropped: more of them, the farther below the smallest normal. From 24 on,
+    which is below the smallest subnormal, the hidden leading 1 is among them and the result is
+    that subnormal or zero.
+    """
     magnitude = np.int32(bits & MAGNITUDE32)
-    last = np.int32(np.int32(1) << target.dropped)
-    odd = np.int32(np.int32(magnitude >> target.dropped) & np.int32(1))
-    if mode & 7 == NEAREST_EVEN:
-        half = np.int32((last >> 1) - 1) if target.dropped > 0 else np.int32(0)
-        odd = odd if target.dropped > 0 else np.int32(0)
-        rounded = np.int32(np.int32(magnitude + np.int32(half + odd)) & np.int32(-last))
-    else:
-        rest = np.int32(magnitude & np.int32(last - 1))
-        if mode & 7 == STOCHASTIC:
-            up = np.float32(rest) >= chance * np.float32(last)
+    e = right32(magnitude, np.int32(23))
+    above_all = np.int32(target.emin + 127 + target.dropped)  # shift = this - e below the normals
+    shift = np.int32(max(np.int32(above_all - e), target.dropped))
+    inside = np.int32(min(shift, np.int32(23)))
+    mask = left32(np.int32(-1), inside)
+    smallest = np.int32((target.emin - 23 + target.dropped + 127) << 23)
+    half = np.int32(smallest - np.int32(1 << 23))
+    tiny = magnitude < smallest
+    if mode & 7 == TOWARD_POSITIVE or mode & 7 == TOWARD_NEGATIVE:
+        # Numbers below the smallest subnormal start as that, or end as zero.
+        lifted = np.int32(np.int32(max(magnitude, smallest)) + np.int32(~mask))
+        rounded = np.int32((lifted if _away_from_zero(bits, mode) else magnitude) & mask)
+        return rounded if rounded >= smallest else np.int32(0)
+    if mode & 7 == TOWARD_ZERO:
+        return np.int32(0) if tiny else np.int32(magnitude & mask)
+    last = np.int32(-mask)
+    if mode & 7 == NEAREST_AWAY:
+        rounded = np.int32(np.int32(magnitude + right32(last, np.int32(1))) & mask)
+        return (smallest if magnitude >= half else np.int32(0)) if tiny else rounded
+    if mode & 7 == STOCHASTIC:
+        significand = np.int32((magnitude & np.int32(0x7FFFFF)) | np.int32(0x800000))
+        beyond = np.int32(min(np.int32(max(np.int32(shift - 24), np.int32(0))), np.int32(31)))
+        up = np.int32(right32(significand, beyond) + random) >= np.int32(1 << 24)
+        rounded = np.int32(np.int32(magnitude + _random_below_last(random, inside)) & mask)
+        return (smallest if up else np.int32(0)) if tiny else rounded
+    # The parity decides. Without a stored fraction it is that of the exponent's code; in the
+    # binade of the smallest subnormal the last place is the hidden 1, which is odd.
+    rounded = np.int32(magnitude & mask)
+    inexact = rounded != magnitude
+    odd_code = np.int32(np.int32(e + target.odd_field + np.int32(1)) & np.int32(1))
+    if mode & 7 == TO_ODD:
+        if target.dropped < 23:
+            rounded = np.int32(rounded | (last & np.int32(0x7FFFFF) if inexact else np.int32(0)))
         else:
-            up = away(rest, np.int32(last >> 1), odd != np.int32(0), negative, mode)
-        rounded = np.int32(np.int32(magnitude - rest) + (last if up else np.int32(0)))
-    # NaN and infinity come first: adding to a NaN's bits could wrap into the sign.
-    fits = (magnitude < EXPONENT32) & (rounded <= bits32(np.float32(target.largest)))
+            go = inexact & (odd_code == np.int32(0))
+            rounded = np.int32(rounded + (last if go else np.int32(0)))
+        return (smallest if magnitude > np.int32(0) else np.int32(0)) if tiny else rounded
+    # NEAREST_EVEN_CODE
+    less_than_half = np.int32(right32(last, np.int32(1)) - np.int32(1))
+    rounded = np.int32(np.int32(magnitude + np.int32(less_than_half + odd_code)) & mask)
+    return (smallest if magnitude > half else np.int32(0)) if tiny else rounded
+
+
+@njit
+def _away_from_zero(bits, mode):
+    """Whether a directed mode takes a nonzero number of this sign away from zero."""
+    if mode & 7 == TOWARD_POSITIVE:
+        return bits > np.int32(0)
+    return np.uint32(bits) > np.uint32(0x80000000)
+
+
+@njit
+def _random_below_last(random, shift):
+    """The first `shift` of 24 random bits, in place: with the part dropped they carry into the last
+    place with the probability of that part, cut to the bits that there are (variant A)."""
+    return right32(random, np.int32(max(np.int32(np.int32(24) - shift), np.int32(0))))
+
+
+@njit
+def masked(x, target, mode, random):
+    """`random` as in `narrow`."""
+    bits = bits32(x)
+    magnitude = np.int32(bits & MAGNITUDE32)
+    mask = left32(np.int32(-1), target.dropped)
+    most = np.int32(~mask)
+    up = np.int32(0)
+    if mode & 7 == STOCHASTIC:
+        up = _random_below_last(random, target.dropped)
+    elif mode & 7 == TO_ODD or mode & 7 == NEAREST_EVEN:
+        odd = np.int32(right32(magnitude, target.dropped) & np.int32(1))
+        if mode & 7 == TO_ODD:  # carries wherever something is dropped from an even one
+            up = np.int32(0) if odd != np.int32(0) else most
+        elif target.dropped > 0:
+            up = np.int32(right32(most, np.int32(1)) + odd)
+    elif mode & 7 == NEAREST_AWAY:
+        up = right32(np.int32(-mask), np.int32(1))
+    elif mode & 7 != TOWARD_ZERO:
+        up = most if _away_from_zero(bits, mode) else np.int32(0)
+    # An infinity must not be taken for an overflow, nor a NaN for a number.
+    rounded = np.int32(np.int32(magnitude + up) & mask)
+    rounded = rounded if magnitude < EXPONENT32 else MAGNITUDE32
     if mode & FLUSH:
-        rounded = rounded if rounded >= bits32(np.float32(target.tiny)) else np.int32(0)
-    result = rounded if fits else _special32(magnitude, negative, target, mode)
-    return _signed32(result, np.int32(bits & SIGN32), target)
+        rounded = rounded if rounded >= bits32(target.tiny) else np.int32(0)
+    return _signed32(rounded, bits, target, mode, True)
 
 
 @njit
