@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fpemu import convert, exact, flags, functions, residual
+from fpemu import convert, exact, flags, functions, fused, residual
 from fpemu.carriers import carrier_dtype, has_step64
 from fpemu.chance import Chance
 from fpemu.convert import report, round_to, without_subnormals
@@ -55,6 +55,10 @@ def apply(
         "subnormals": subnormals,
     }
     watched = convert.watched()
+    if not watched and rounding == "nearest_even" and subnormals == "gradual":
+        direct = fused.apply(op, tuple(map(np.asarray, operands)), f, saturation)
+        if direct is not None:
+            return direct
     wide = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in operands))
     if "daz" in subnormals:
         wide = tuple(without_subnormals(v, f) for v in wide)

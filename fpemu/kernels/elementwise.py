@@ -1,0 +1,81 @@
+"""+ - * / and square root on whole arrays, computed and rounded to nearest even in one pass.
+
+The operation runs in the carrier; the caller knows that rounding its result once more is innocent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from fpemu.kernels.cache import kernel
+from fpemu.kernels.step import NARROW, NEAREST_EVEN, masked, narrow, wide
+
+_NO_BITS, _NO_RANDOM = np.int32(0), np.uint64(0)
+
+
+@njit
+def _add(a, b):
+    return a + b
+
+
+@njit
+def _subtract(a, b):
+    return a - b
+
+
+@njit
+def _multiply(a, b):
+    return a * b
+
+
+@njit(error_model="numpy")
+def _divide(a, b):
+    return a / b
+
+
+@njit
+def _sqrt(a, b):
+    return np.sqrt(a)
+
+
+def _in_float32(operate):
+    @kernel
+    def in_float32(x, y, target, out):
+        """out = round(x op y) for flat float32 arrays (`target.kind` is NARROW or MASKED)."""
+        if target.kind == NARROW and target.minus_zero:
+            for i in range(x.size):
+                result = np.float32(operate(x[i], y[i]))
+                out[i] = narrow(result, target, NEAREST_EVEN, _NO_BITS, True)
+        elif target.kind == NARROW:
+            for i in range(x.size):
+                result = np.float32(operate(x[i], y[i]))
+                out[i] = narrow(result, target, NEAREST_EVEN, _NO_BITS, False)
+        else:
+            for i in range(x.size):
+                result = np.float32(operate(x[i], y[i]))
+                out[i] = masked(result, target, NEAREST_EVEN, _NO_BITS)
+
+    return in_float32
+
+
+def _in_float64(operate):
+    @kernel
+    def in_float64(x, y, target, out):
+        """The same in float64, from and to flat float32 or float64 (`target.kind` is WIDE)."""
+        for i in range(x.size):
+            result = operate(np.float64(x[i]), np.float64(y[i]))
+            out[i] = wide(result, target, NEAREST_EVEN, _NO_RANDOM, 0, 0)
+
+    return in_float64
+
+
+_OPERATIONS = {
+    "add": _add,
+    "subtract": _subtract,
+    "multiply": _multiply,
+    "divide": _divide,
+    "sqrt": _sqrt,
+}
+in_float32 = {name: _in_float32(operate) for name, operate in _OPERATIONS.items()}
+in_float64 = {name: _in_float64(operate) for name, operate in _OPERATIONS.items()}
