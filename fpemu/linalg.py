@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 
 import numpy as np
 
@@ -162,7 +163,7 @@ def accumulate_products(
                 SlowWarning,
                 stacklevel=3,
             )
-        return _by_reference(a, b, start, accumulator, saturation)
+        return _by_reference(a, b, start, accumulator, saturation, place, op)
     from fpemu.kernels import matmul as kernels
 
     run = kernels.matmul32 if carrier == "float32" else kernels.matmul64
@@ -194,7 +195,8 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
         # An overflow in the carrier looks like an infinity: the same, unless they are told apart.
         same_overflow = f.has_inf and saturation != "propagate"
         product = bits <= 24 and (in_range or (too_short_to_matter and same_overflow))
-        native = f == FP32 and fa.precision <= 24 and fb.precision <= 24 and saturation == "none"
+        product = product and (f.emax < 127 or same_overflow)  # sums may overflow, too
+        native = f == FP32 and fa.precision <= 24 and fb.precision <= 24 and same_overflow
         if native or (product and (2 * f.precision + 2 <= 24 or f == FP32)):
             return "float32"
     if f == FP64:
@@ -205,16 +207,38 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
     return None
 
 
-def _by_reference(a, b, start, f: Format, saturation: str) -> np.ndarray:
+def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) -> np.ndarray:
     """The same by exact.py: slow, for formats that no carrier is proven to serve."""
     out = start.astype(np.float64)
+    counts: Counter[str] | None = Counter() if events.active() else None
     for i, j in np.ndindex(out.shape):
         accumulator = float(start[i, j])
-        for x, y in zip(a[i], b[:, j], strict=True):
-            product = exact.multiply(float(x), float(y), f, saturation=saturation)
-            accumulator = exact.add(accumulator, product, f, saturation=saturation)
+        for x, y in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
+            product = exact.multiply(x, y, f, saturation=saturation)
+            total = exact.add(accumulator, product, f, saturation=saturation)
+            if counts is not None:
+                _count_exactly(counts, "multiply", x, y, product, f, saturation)
+                _count_exactly(counts, "add", accumulator, product, total, f, saturation)
+                finite = math.isfinite(accumulator) and math.isfinite(product)
+                counts["swamped"] += finite and product != 0 and total == accumulator
+            accumulator = total
         out[i, j] = accumulator
+    if counts is not None:
+        events.record(place, op, counts)
     return out.astype(carrier_dtype(f))
+
+
+def _count_exactly(counts, kind, x: float, y: float, after: float, f: Format, saturation) -> None:
+    value, _ = exact.exact_result(kind, x, y)
+    nonzero = value != 0
+    counts["values"] += 1
+    counts["nonzero"] += nonzero
+    for name in exact.flags_of_operation(kind, x, y, f=f, saturation=saturation):
+        counts[name] += 1
+        if name == "overflow" and saturation != "none":
+            counts["saturated"] += 1
+    counts["flushed_to_zero"] += nonzero and after == 0
+    counts["subnormal"] += 0 < abs(after) < f.smallest_normal
 
 
 def _record(place: str, op: str, counts: np.ndarray, kernels, saturation: str) -> None:

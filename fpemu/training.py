@@ -75,7 +75,7 @@ class Run:
             )
         self.history = History(self.policy)
         with events.collect(self.history.trace):
-            self.model.store_in(self.policy.storage)
+            self.model.store_in(self.policy.storage, saturation=self.policy.saturation)
 
     def epoch(self, on_step: Callable[[], object] = lambda: None) -> dict[str, Any]:
         """Train on all batches once, then measure on the test rows; the new row of history."""

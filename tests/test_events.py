@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import assert_same
 
 import fpemu as fp
-from fpemu import exact
+from fpemu import exact, linalg
 from fpemu.events import EVENTS, Trace
 from fpemu.formats import NAMED
 
@@ -148,3 +148,44 @@ def test_watching_changes_nothing():
     with fp.trace():
         assert_same(a @ b, quiet, quiet)
         assert_same(np.exp(a), np.exp(a), a)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10**6), spread=st.sampled_from([3, 300, 540, 1070]))
+def test_fp64_products_count_what_float64_drops(seed, spread):
+    rng = np.random.default_rng(seed)
+    a = np.ldexp(
+        rng.integers(-7, 8, (2, 5)) + rng.random((2, 5)),
+        rng.integers(-spread, spread // 2 + 1, (2, 5)),
+    )
+    b = np.where(rng.random((5, 2)) < 0.3, 0.5, rng.standard_normal((5, 2)) * 2.0 ** (-spread / 3))
+    with fp.trace() as t:
+        fp.matmul(a, b)
+    got = counted(t)
+    assert got == by_the_reference(a, b, fp.FP64, fp.FP64)
+
+
+def by_the_reference(a, b, f, accumulator, saturation="none"):
+    """The counts of linalg's own slow road, for the same product."""
+    start = np.zeros((a.shape[0], b.shape[1]))
+    with fp.trace() as t:
+        linalg._by_reference(a, b, start, accumulator, saturation, "", "matmul")
+    return counted(t)
+
+
+@settings(max_examples=80)
+@given(
+    seed=st.integers(0, 10**6),
+    names=st.sampled_from([("fp16", "fp16"), ("e4m3", "fp32"), ("bf16", "bf16"), ("e5m2", "e5m2")]),
+    saturation=st.sampled_from(["none", "finite"]),
+    spread=st.integers(1, 40),
+)
+def test_the_slow_road_counts_as_the_kernels_do(seed, names, saturation, spread):
+    f, accumulator = map(fp.as_format, names)
+    rng = np.random.default_rng(seed)
+    raw = np.ldexp(rng.standard_normal((2, 6)), rng.integers(-spread, spread // 2 + 1, (2, 6)))
+    a, b = (fp.quantize(v, f, saturation="finite") for v in (raw, rng.standard_normal((6, 3))))
+    with fp.trace() as t:
+        linalg.accumulate_products(a, b, (f, f, accumulator), saturation=saturation)
+    want = by_the_reference(a, b, f, accumulator, saturation)
+    assert counted(t) == want

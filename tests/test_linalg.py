@@ -273,3 +273,18 @@ def test_bad_calls_are_refused(call, message):
     with pytest.raises(fp.FpemuError) as caught:
         call(np.ones((2, 3), np.float16))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("saturation", ["none", "finite", "propagate"])
+def test_partial_sums_that_overflow_are_told_from_infinities(saturation):
+    largest = fp.FP32.max
+    rows = [[largest, largest, 1.0], [np.inf, 1.0, 1.0], [largest, largest, -largest]]
+    for f in (fp.FP32, fp.BF16, fp.TF32):
+        for row in rows:
+            a = np.array([[max(min(v, f.max), -f.max) if np.isfinite(v) else v for v in row]])
+            b = np.ones((3, 1))
+            got = linalg.accumulate_products(
+                a.astype(np.float32), b.astype(np.float32), (f, f, f), saturation=saturation
+            )
+            want = exact.dot(a[0].tolist(), b[:, 0].tolist(), f, saturation=saturation)
+            assert same(got[0, 0], want), (f, row)

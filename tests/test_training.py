@@ -7,6 +7,8 @@ import pytest
 
 import fpemu as fp
 from fpemu import data, nn, optim
+from fpemu.autograd.site import ROLES, Site
+from fpemu.autograd.tensor import _added
 from fpemu.data.dataset import Dataset
 from fpemu.diagnose import value_losses
 from fpemu.training import Run
@@ -196,3 +198,20 @@ def test_bad_arguments_are_refused_before_anything_runs(change, message):
         optim.SGD(model.parameters(), lr=0)
     with pytest.raises(fp.ArgumentError, match="momentum must be at least 0 and below 1, got 1"):
         optim.SGD(model.parameters(), momentum=1)
+
+
+def test_weights_are_stored_with_the_saturation_of_the_policy():
+    policy = fp.Policy.parse("weights=e4m3 master=none saturation=finite")
+    model = nn.Sequential(nn.Linear(2, 1))
+    model[0].weight.data = fp.array([[1000.0, -1000.0]], "fp32")
+    rows = Dataset.split("ones", np.ones((8, 2), np.float32), np.zeros(8, np.int64))
+    Run(model, rows, policy, optim.SGD(model.parameters(), lr=0.5))
+    assert model[0].weight.data.tolist() == [[448.0, -448.0]]
+
+
+def test_sums_of_gradients_saturate_as_the_policy_says():
+    f = fp.FP16
+    piece = fp.array([60000.0], f)
+    site = Site("here", dict.fromkeys(ROLES, f), saturation="finite")
+    assert _added(piece, piece, "w", site).tolist() == [65504.0]
+    assert _added(fp.array([1.0], "e4m3"), piece, "w", site).tolist() == [448.0]

@@ -12,6 +12,7 @@ import numpy as np
 from fpemu import elementwise
 from fpemu.arrays import Array, asarray
 from fpemu.autograd.site import Site
+from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
 
 
@@ -106,8 +107,9 @@ class Tensor:
                 "backward needs a recorded graph: no input requires a gradient, the graph was "
                 "freed by an earlier backward, or it ran inside no_grad()"
             )
-        seed = Array(np.full(self.shape, scale, np.float64), asarray(np.float64(0)).format)
-        pending: dict[int, Array] = {id(self): seed.astype(self.data.format)}
+        seed = np.full(self.shape, scale, np.float64)
+        f, saturation = self.data.format, self._node.site.saturation
+        pending = {id(self): Array(round_to(seed, f, saturation, count=False), f)}
         for tensor in reversed(_in_order(self)):
             node, gradient = tensor._node, pending.pop(id(tensor), None)
             tensor._node = None
@@ -119,9 +121,10 @@ class Tensor:
                 if piece is None:
                     continue
                 if source._node is None:
-                    source.grad = _added(source.grad, piece, source.name)
+                    source.grad = _added(source.grad, piece, source.name, node.site)
                 else:
-                    pending[id(source)] = _added(pending.get(id(source)), piece, source.name)
+                    before = pending.get(id(source))
+                    pending[id(source)] = _added(before, piece, source.name, node.site)
 
 
 def apply(operation: Operation, site: Site, *inputs: Tensor, **options: Any) -> Tensor:
@@ -134,19 +137,24 @@ def apply(operation: Operation, site: Site, *inputs: Tensor, **options: Any) -> 
     return result
 
 
-def _added(present: Array | None, piece: Array, name: str) -> Array:
+def _added(present: Array | None, piece: Array, name: str, site: Site) -> Array:
     """The sum of two gradients of one tensor, in their format; rounded and counted."""
     if present is None:
         return piece
+    f, place = present.format, f"{name}/gradient_sum"
+    added = piece._values
+    if piece.format != f:
+        added = round_to(added, f, site.saturation, place=place, op="gradients")
     values = elementwise.apply(
         "add",
         present._values,
-        piece.astype(present.format)._values,
-        f=present.format,
-        place=f"{name}/gradient_sum",
+        added,
+        f=f,
+        saturation=site.saturation,
+        place=place,
         count_as="gradients",
     )
-    return Array(values, present.format)
+    return Array(values, f)
 
 
 def _in_order(last: Tensor) -> list[Tensor]:

@@ -29,6 +29,38 @@ from fpemu.kernels.step import (
 VALUES, NONZERO, INEXACT, UNDERFLOW, ZEROED, SUBNORMAL, OVERFLOW, SWAMPED = range(8)
 
 
+@njit(error_model="numpy")
+def _dropped(product, a, b):
+    """Zero if the float64 `product` of a and b is exact; else what is missing, times 2**600 or so.
+
+    Dekker's error term, with the smaller factor scaled up where it would underflow. Infinities of
+    the operands are not the product's fault.
+    """
+    if not abs(product) < np.inf:
+        return 1.0 if abs(a) < np.inf and abs(b) < np.inf else 0.0
+    if product == 0.0:
+        return a if b != 0.0 else 0.0  # a nonzero product that vanished, or no product at all
+    if abs(product) < 2.0**-900:
+        if abs(a) < abs(b):
+            a = a * 2.0**600
+        else:
+            b = b * 2.0**600
+        small = product * 2.0**600
+        product = a * b
+        if small != product:
+            return product - small
+    elif abs(product) > 2.0**900:
+        if abs(a) > abs(b):
+            a = a * 2.0**-600
+        else:
+            b = b * 2.0**-600
+        product = a * b
+    a_scaled, b_scaled = 134217729.0 * a, 134217729.0 * b
+    a_high, b_high = a_scaled - (a_scaled - a), b_scaled - (b_scaled - b)
+    a_low, b_low = a - a_high, b - b_high
+    return ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
 def _row(step, scalar):
     """c[j] = round(c[j] + round(a * b[j])) for all j: the inner loop for one rounding step."""
 
@@ -54,7 +86,9 @@ def _row(step, scalar):
                 # exact in float64, and Knuth's two-sum gives what an addition dropped.
                 something = (a != 0) & (b[j] != 0)
                 wide_product = np.float64(a) * np.float64(b[j])
-                product_changed = np.float64(product) != wide_product
+                # FP64 itself has no wider product to compare with, but an error term.
+                dropped_of_product = _dropped(wide_product, np.float64(a), np.float64(b[j]))
+                product_changed = (np.float64(product) != wide_product) | (dropped_of_product != 0)
                 again = scalar(total - before)
                 dropped = scalar(scalar(before - scalar(total - again)) + scalar(product - again))
                 sum_changed = (after != total) | (dropped != 0)

@@ -70,7 +70,7 @@ class Module:
         for name, value in new.items():
             own[name].data = value
 
-    def store_in(self, f: object) -> None:
+    def store_in(self, f: object, *, saturation: str = "none") -> None:
         """Round all parameters to the storage format `f` (counted at ``.../init``)."""
         from fpemu.convert import round_to
         from fpemu.formats import as_format
@@ -79,7 +79,7 @@ class Module:
         for name, p in self.named_parameters():
             if p.data.format != f:
                 place = f"{p.name.rpartition('/')[0]}/init/{name.rpartition('.')[2]}"
-                p.data = Array(round_to(p.data._values, f, place=place, op="init"), f)
+                p.data = Array(round_to(p.data._values, f, saturation, place=place, op="init"), f)
             p.grad = None
 
     def set_place(self, place: str) -> None:
