@@ -10,11 +10,11 @@ import warnings
 from typing import NoReturn
 
 from fpemu import __version__
-from fpemu.cli import info, show, sum, train, verify
+from fpemu.cli import bench, info, show, sum, train, verify
 from fpemu.cli.options import say
 from fpemu.errors import FpemuError
 
-COMMANDS = (show, info, sum, train, verify)
+COMMANDS = (show, info, sum, train, verify, bench)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,0 +1,71 @@
+"""``fpemu bench``: rounding and arithmetic against copying, NumPy and the peers installed here."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from fpemu import text
+from fpemu.cli.options import add_json, print_json, say
+from fpemu.errors import unknown
+
+
+def add_parser(commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("bench", help="measure speed as ratios, side by side")
+    parser.add_argument("tables", nargs="*", help="quantize, elementwise, start (default: all)")
+    parser.add_argument(
+        "--size", type=int, default=4_000_000, help="elements per array (default 4 million)"
+    )
+    parser.add_argument("--repeats", type=int, default=15, help="measurements per figure")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a table per kind of measurement; ratios above their target are marked, never errors."""
+    from fpemu import bench
+
+    chosen = tuple(options.tables) or bench.TABLES
+    for name in chosen:
+        if name not in bench.TABLES:
+            raise unknown("table", name, bench.TABLES)
+    planned = list(bench.rows(chosen, max(options.size, 1), max(options.repeats, 1)))
+    measured = []
+    try:
+        for number, (label, measure) in enumerate(planned, 1):
+            say(f"{number}/{len(planned)} {label}")
+            measured.append(measure())
+    except KeyboardInterrupt:
+        say("interrupted: results so far follow")
+    if options.json:
+        print_json([{"machine": bench.machine(), "rows": [asdict(row) for row in measured]}])
+    else:
+        for name in chosen:
+            _print([row for row in measured if row.table == name])
+        facts = (f"{key} {value}" for key, value in bench.machine().items())
+        print(", ".join(facts))
+    return 0 if len(measured) == len(planned) else 130
+
+
+def _print(rows) -> None:
+    if not rows:
+        return
+    if rows[0].table == "start":
+        cells = [[row.what, f"{row.ratio:.2f}"] for row in rows]
+        print(text.table(["fresh process", "seconds"], cells), end="\n\n")
+        return
+    header = [rows[0].table, "format", "rounding", "ratio", "target", "ns/element"]
+    cells = [
+        [
+            row.what,
+            row.format,
+            row.mode,
+            f"{row.ratio:.2f}",
+            "-" if row.target is None else f"{row.target:g}",
+            f"{row.ns_per_element:.3f}",
+        ]
+        for row in rows
+    ]
+    print(text.table(header, cells))
+    print(f"ratio: time relative to {rows[0].against}, one thread\n")
