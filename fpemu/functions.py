@@ -25,6 +25,7 @@ from fpemu.formats import FP64, Format
 
 # More than thirty times the error of any float64 function that NumPy is known to use.
 _ERROR = 2.0**-46
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -66,13 +67,18 @@ def nearly(
     """
     with np.errstate(all="ignore"):
         y = np.asarray(_NUMPY[op](*operands), np.float64)
-    # Zeros and infinities, exact or not, NaNs and whatever float64 cannot hold well.
-    unsure = ~np.isfinite(y) | (np.abs(y) < 2.0**-1000) | (np.abs(y) > 2.0**1000)
-    unsure |= _may_be_exact(op, operands, y, f)
-    away, toward = y * (1 + _ERROR), y * (1 - _ERROR)
+    special = np.any([~np.isfinite(v) for v in operands], axis=0)
+    unsure = special | np.isnan(y) | _may_be_exact(op, operands, y, f) | is_pole(op, operands)
+    # A finite operand elsewhere has a finite result, with these bounds on it.
+    least, most = _bounds(op, *operands)
+    least = np.maximum(_inside(least, np.inf, rounding), -_LARGEST)
+    most = np.minimum(_inside(most, -np.inf, rounding), _LARGEST)
+    y = np.clip(y, least, most)
+    low = np.maximum(y - np.abs(y) * _ERROR, least)
+    high = np.minimum(y + np.abs(y) * _ERROR, most)
     if watched:  # tininess before rounding asks on which side of the smallest normal it lies
         tiny = f.smallest_normal
-        unsure |= (np.abs(toward) < tiny) & (np.abs(away) >= tiny)
+        unsure |= (np.abs(low) < tiny) != (np.abs(high) < tiny)
     # With an unbounded exponent as well, if somebody wants to know of overflow and underflow.
     for target in (f, roomy(f)) if watched else (f,):
         ends = [
@@ -84,7 +90,7 @@ def nearly(
                 chance=chance,
                 count=False,
             )
-            for end in (away, toward)
+            for end in (low, high)
         ]
         unsure |= ends[0] != ends[1]
     source, inexact = np.array(y), np.ones(y.shape, bool)
@@ -96,12 +102,62 @@ def nearly(
     return source, inexact
 
 
+def _bounds(op: str, x: np.ndarray, *second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers that the exact result lies strictly between, by theorems rather than by NumPy."""
+    size, endless = np.abs(x), np.full_like(x, np.inf)
+    match op:
+        case "exp" | "exp2":
+            return np.where(x > 0, 1.0, 0.0), np.where(x > 0, np.inf, 1.0)
+        case "sigmoid":
+            return np.where(x > 0, 0.5, 0.0), np.where(x > 0, 1.0, 0.5)
+        case "expm1":
+            return np.maximum(x, -1.0), np.where(x > 0, np.inf, 0.0)
+        case "log1p":
+            return np.where(x > 0, 0.0, -np.inf), x
+        case "tanh":
+            return _odd(x, np.minimum(size, 1.0))
+        case "erf":
+            return _odd(x, np.ones_like(x))
+        case "sin":  # of x's sign up to 3; beyond, only the margin tells
+            least, most = _odd(x, np.minimum(size, 1.0))
+            return np.where(size < 3, least, -1.0), np.where(size < 3, most, 1.0)
+        case "cos":
+            return np.full_like(x, -1.0), np.ones_like(x)
+        case "hypot":
+            return np.maximum(size, np.abs(second[0])), endless
+        case "rsqrt":
+            return np.zeros_like(x), endless
+        case "power":
+            above = (size > 1) == (second[0] > 0)
+            positive = x > 0
+            least = np.where(positive, np.where(above, 1.0, 0.0), -np.inf)
+            return least, np.where(positive & ~above, 1.0, np.inf)
+    return -endless, endless
+
+
+def _odd(x: np.ndarray, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From 0 to `most`, with the sign of x."""
+    return np.where(x < 0, -most, 0.0), np.where(x < 0, 0.0, most)
+
+
+def _inside(bound: np.ndarray, inward: float, rounding: str) -> np.ndarray:
+    """A float64 that rounds to `f` as everything strictly inside of `bound` does near it.
+
+    The numbers and midpoints of `f` end in a zero bit as float64. So none lies between a bound
+    that ends in a zero bit and the next float64, nor on that one. Random bits distinguish more,
+    so with them only zero, whose neighbour is below everything, moves.
+    """
+    bound = np.asarray(bound, np.float64)
+    even = bound == 0 if rounding == "stochastic" else bound.view(np.int64) & 1 == 0
+    return np.where(even & np.isfinite(bound), np.nextafter(bound, inward), bound)
+
+
 def _may_be_exact(op: str, operands, y: np.ndarray, f: Format) -> np.ndarray:
     """Where the result may be a binary fraction that matters; nowhere else it is one."""
     x = operands[0]
     match op:
         case "exp2":
-            return x == np.rint(x)
+            return (x == np.rint(x)) & (np.abs(x) < 1100)
         case "log" | "log2":
             return y == np.rint(y)
         case "rsqrt" | "power" | "hypot":
