@@ -13,14 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from fpemu import elementwise, exact
+from fpemu import elementwise, exact, functions
 from fpemu.carriers import overflow_edge
 from fpemu.convert import decode, encode, quantize
-from fpemu.formats import DTYPES, Format
-from fpemu.rounding import ROUNDING
+from fpemu.flags import Flag
+from fpemu.formats import DTYPES, E8M0, FP64, TF32, Format
+from fpemu.rounding import ROUNDING, SATURATION
 
 MODES = tuple(mode for mode in ROUNDING if mode != "stochastic")
-OPERATIONS = ("decode", "encode", "convert", "add", "subtract", "multiply", "divide", "sqrt")
+PAIRS = ("add", "subtract", "multiply", "divide")
+OTHERS = tuple(op for op in exact.OPERATIONS if op not in (*PAIRS, "sqrt"))
+OPERATIONS = ("decode", "encode", "convert", *PAIRS, "sqrt", *OTHERS, *exact.FUNCTIONS)
+_OPERANDS = {"sqrt": 1, "round_to_integer": 1, "fma": 3}
+_OPERANDS |= {op: 1 for op in exact.FUNCTIONS if op not in ("power", "hypot")}
 
 
 @dataclass
@@ -38,19 +43,25 @@ class Outcome:
     first_wrong: str = ""
 
     def add(self, inputs: np.ndarray, got: np.ndarray, want: np.ndarray, edge: float) -> None:
-        """Count the results `got` for `inputs`, the exact values where they are known."""
+        """Count the results `got` for `inputs`, which are the exact values."""
+        got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+        over = np.isfinite(inputs) & (np.abs(inputs) >= edge)
+        unchanged = (inputs == want) | (np.isnan(inputs) & np.isnan(want))
+        self.tally((inputs,), got, want, ~unchanged | over, over)
+
+    def tally(self, operands, got, want, inexact: np.ndarray, over: np.ndarray) -> None:
+        """Count results of which it is known where they are inexact and where they overflowed."""
         got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
         same = (got == want) & (np.signbit(got) == np.signbit(want))
         same |= np.isnan(got) & np.isnan(want)
-        over = np.isfinite(inputs) & (np.abs(inputs) >= edge)
-        unchanged = (inputs == want) | (np.isnan(inputs) & np.isnan(want))
         self.wrong += int(np.sum(~same))
         self.overflowed += int(np.sum(same & over))
-        self.exact += int(np.sum(same & unchanged & ~over))
-        self.rounded += int(np.sum(same & ~unchanged & ~over))
+        self.exact += int(np.sum(same & ~inexact & ~over))
+        self.rounded += int(np.sum(same & inexact & ~over))
         if not same.all() and not self.first_wrong:
             i = int(np.flatnonzero(~same)[0])
-            self.first_wrong = f"{float(inputs[i])} -> {float(got[i])}, want {float(want[i])}"
+            shown = ", ".join(repr(float(np.ravel(v)[i])) for v in operands)
+            self.first_wrong = f"{shown} -> {float(got[i])!r}, want {float(want[i])!r}"
 
 
 def checks(
@@ -65,13 +76,21 @@ def checks(
         if "convert" in operations:
             for mode in MODES if small or exhaustive else MODES[:1]:
                 yield f"{f.name} convert {mode}", partial(_convert, f, mode, exhaustive)
-            if exhaustive and f.name in _PEERS:
+            if exhaustive and (f.name in _PEERS or f == TF32):
                 yield f"{f.name} convert every float32", partial(_every_float32, f)
-        for op in ("add", "subtract", "multiply", "divide"):
-            if op in operations and small and f.has_nan:
-                yield f"{f.name} {op}", partial(_pairs, f, op)
-        if "sqrt" in operations and f.bits <= 16 and f.has_nan:
-            yield f"{f.name} sqrt", partial(_sqrt, f)
+        for op in operations:
+            if op not in ("decode", "encode", "convert") and f.has_nan:
+                yield from _operation_checks(f, op, exhaustive)
+
+
+def _operation_checks(f: Format, op: str, exhaustive: bool):
+    """One operand: every code of up to 16 bits. Two: every pair of up to 8. Else a sample."""
+    every = exhaustive and (op in PAIRS or op == "sqrt") and f.bits <= 8
+    for mode in MODES if every else MODES[:1]:
+        for saturation in SATURATION if every else ("none",):
+            setting = mode if saturation == "none" else f"{mode}, {saturation}"
+            label = f"{f.name} {op} {setting}"
+            yield label, partial(_operation, f, op, mode, saturation, setting, exhaustive)
 
 
 def _codes(f: Format, op: str) -> Outcome:
@@ -127,52 +146,84 @@ def _points(f: Format, exhaustive: bool) -> np.ndarray:
     return np.concatenate([points, -points])
 
 
-def _pairs(f: Format, op: str) -> Outcome:
-    """Every pair of values, NaN and infinities included."""
-    outcome = Outcome(f.name, op, "every pair", "exact")
-    every = decode(np.arange(1 << f.bits), f)
-    a, b = (v.reshape(-1) for v in np.meshgrid(every, every))
-    got = elementwise.apply(op, a, b, f=f)
-    judge = getattr(exact, op)
-    want = np.array([judge(x, y, f) for x, y in zip(a.tolist(), b.tolist(), strict=True)])
-    with np.errstate(all="ignore"):
-        result = getattr(np, op)(a.astype(np.float64), b.astype(np.float64))
-    outcome.add(result, got, want, _edge(f, "nearest_even"))
+def _operation(f, op, mode, saturation, setting, exhaustive) -> Outcome:
+    """`op` against exact.py."""
+    count = _OPERANDS.get(op, 2)
+    cheap = op in PAIRS or op == "sqrt"
+    operands: tuple[np.ndarray, ...]
+    if count == 1 and f.bits <= (16 if cheap or exhaustive else 8):
+        operands, which = (decode(np.arange(1 << f.bits), f),), "every code"
+    elif count == 2 and f.bits <= 8 and (cheap or exhaustive):
+        every = decode(np.arange(1 << f.bits), f)
+        operands, which = tuple(v.reshape(-1) for v in np.meshgrid(every, every)), "every pair"
+    else:
+        operands, which = _sample(f, op, count), "sample"
+    outcome = Outcome(f.name, op, f"{which}, {setting}", "exact")
+    settings = {"rounding": mode, "saturation": saturation}
+    got = elementwise.apply(op, *operands, f=f, **settings)
+    rows = zip(*(v.tolist() for v in operands), strict=True)
+    want = np.array([exact.compute(op, *row, f=f, **settings) for row in rows])
+    if f == FP64 and op in functions.IN_FP64:  # stated to be within one last place
+        outcome.op += " (within one ulp)"
+        close = np.abs(got - want) <= np.spacing(np.abs(want))
+        got = np.where(close, want, got)
+    flags = elementwise.flags_of(op, *operands, f=f, **settings)
+    inexact, over = flags & Flag.INEXACT != 0, flags & Flag.OVERFLOW != 0
+    outcome.tally(operands, got, want, inexact, over)
     return outcome
 
 
-def _sqrt(f: Format) -> Outcome:
-    """Every value."""
-    outcome = Outcome(f.name, "sqrt", "every value", "exact")
-    every = decode(np.arange(1 << f.bits), f)
-    want = np.array([exact.sqrt(x, f) for x in every.tolist()])
-    with np.errstate(invalid="ignore"):
-        result = np.sqrt(every.astype(np.float64))
-    outcome.add(result, elementwise.apply("sqrt", every, f=f), want, np.inf)
-    return outcome
+def _sample(f: Format, op: str, count: int) -> tuple[np.ndarray, ...]:
+    """Random values of `f`, half of them near zero, the smallest normal, one or the largest."""
+    size = 1000 if op in exact.FUNCTIONS else 10_000
+    rng = np.random.default_rng([f.bits, count])
+    edges = np.array([0, 1 << f.fraction_bits, f._bias << f.fraction_bits, f.max_code])
+    result = []
+    for _ in range(count):
+        near = rng.choice(edges, size) + rng.integers(-4, 5, size)
+        codes = np.where(rng.random(size) < 0.5, near, rng.integers(0, f.max_code + 1, size))
+        values = decode(np.clip(codes, 0, f.max_code), f).astype(np.float64)
+        result.append(values * rng.choice([1.0, -1.0], size) if f.signed else values)
+    return tuple(result)
 
 
 _PEERS = {f.name: name for name, f in DTYPES.items() if f.bits <= 16}
 
 
 def _every_float32(f: Format) -> Outcome:
-    """All 2**32 float32 inputs to nearest even, against NumPy or ml_dtypes."""
-    import ml_dtypes
-
-    name = _PEERS[f.name]
-    dtype = np.float16 if name == "float16" else getattr(ml_dtypes, name)
-    outcome = Outcome(f.name, "convert", "every float32", "NumPy" if f.bits == 16 else "ml_dtypes")
-    if name == "bfloat16":
-        outcome.judge = "ml_dtypes"
+    """All 2**32 float32 inputs to nearest even, against NumPy, ml_dtypes or plain integers."""
+    convert, judge = _judge_of_float32(f)
+    outcome = Outcome(f.name, "convert", "every float32", judge)
     for high in range(256):
         codes = np.arange(high << 24, (high + 1) << 24, dtype=np.uint32)
         x = codes.view(np.float32)
         if not f.has_nan:  # what NaN becomes there is the peer's own rule
             x = x[~np.isnan(x)]
+        if f == E8M0:  # ml_dtypes takes ties and all below 2**-126 up
+            x = x[~((x > 2.0**-127) & (x < 2.0**-126))]
+        mode = "nearest_away" if f == E8M0 else "nearest_even"
         with np.errstate(all="ignore"):
-            want, wide = x.astype(dtype).astype(np.float64), x.astype(np.float64)
-        outcome.add(wide, quantize(x, f), want, _edge(f, "nearest_even"))
+            want, wide = convert(x), x.astype(np.float64)
+        outcome.add(wide, quantize(x, f, rounding=mode), want, _edge(f, mode))
     return outcome
+
+
+def _judge_of_float32(f: Format):
+    if f == TF32:
+        return _tf32_of, "integers"
+    import ml_dtypes
+
+    name = _PEERS[f.name]
+    dtype = np.float16 if name == "float16" else getattr(ml_dtypes, name)
+    judge = "NumPy" if name == "float16" else "ml_dtypes"
+    return lambda x: x.astype(dtype).astype(np.float64), judge
+
+
+def _tf32_of(x: np.ndarray) -> np.ndarray:
+    """Thirteen bits dropped: half of the last place less one added, and one more if it is odd."""
+    bits = x.view(np.uint32).astype(np.uint64)
+    rounded = (bits + 0xFFF + ((bits >> 13) & 1)) & 0xFFFFE000
+    return np.where(np.isnan(x), x, rounded.astype(np.uint32).view(np.float32)).astype(np.float64)
 
 
 def _edge(f: Format, mode: str) -> float:

@@ -31,19 +31,19 @@ def test_fp8_pairs_have_the_published_counts(capsys):
 def test_every_operation_of_a_small_format_is_right(capsys):
     status, found = rows(capsys, "e3m2", "e5m2fnuz")
     assert (status, found[-1]["wrong"]) == (0, 0)
-    assert {row["setting"] for row in found} >= set(verify.MODES)
+    assert {row["setting"] for row in found} >= {"every pair, nearest_even", *verify.MODES}
 
 
 def test_a_planted_bug_is_found_and_shown(capsys, monkeypatch):
     honest = elementwise.apply
 
-    def wrong(op, *operands, f):
-        return np.abs(honest(op, *operands, f=f))
+    def wrong(op, *operands, f, **settings):
+        return np.abs(honest(op, *operands, f=f, **settings))
 
     monkeypatch.setattr(elementwise, "apply", wrong)
     assert main(["verify", "e5m2", "--op", "add"]) == 1
     out = capsys.readouterr().out
-    assert "e5m2 add every pair: " in out
+    assert "e5m2 add every pair, nearest_even: " in out
     assert "want -" in out
 
 
@@ -61,7 +61,7 @@ def test_all_float32_inputs_are_cut_into_parts_that_agree(monkeypatch):
     import fpemu as fp
 
     monkeypatch.setattr(verify, "range", lambda _: [0x3F], raising=False)
-    for f in (fp.E4M3, fp.FP16):
+    for f in (fp.E4M3, fp.FP16, fp.TF32, fp.E8M0):
         outcome = verify._every_float32(f)
         assert outcome.exact + outcome.rounded == 1 << 24
         assert outcome.wrong == 0
