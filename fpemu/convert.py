@@ -16,7 +16,7 @@ from fpemu.carriers import carrier_dtype, code_dtype, has_step32, has_step64, ro
 from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.formats import FP64, Format, as_format
-from fpemu.inputs import cast, numbers_of
+from fpemu.inputs import as_objects, cast, integers_made_odd, numbers_of
 
 
 def quantize(
@@ -84,6 +84,8 @@ def quantize(
     )
     values, source = numbers_of(x)
     result = _prepare_out(out, values.shape, f)
+    if values.dtype.kind in "iu":
+        values = _carried_integers(values, f, settings)
     if "daz" in settings.subnormals and values.dtype != object:
         values = without_subnormals(values, source)
     return round_to(
@@ -147,8 +149,8 @@ def exceptions(
     after: np.ndarray,
     f: Format,
     *,
-    rounding: str,
-    chance: Chance | None,
+    rounding: str = "nearest_even",
+    chance: Chance | None = None,
     tininess: str = "after",
     already_inexact: np.ndarray | None = None,
     **settings: str,
@@ -308,6 +310,13 @@ def decode(codes: object, f: object) -> np.ndarray:
     unit, keeps_sign = f.smallest_subnormal, f.has_negative_zero
     codec.decode(flat, _layout(f), unit, f.max_code, inf_code, keeps_sign, values)
     return values.astype(carrier_dtype(f)).reshape(codes.shape)
+
+
+def _carried_integers(values: np.ndarray, f: Format, settings: context.Arithmetic) -> np.ndarray:
+    """Large integers in the kernels' carrier if nothing can be lost there, else as objects."""
+    random = settings.random_bits + 2 if settings.rounding == "stochastic" else 0
+    fits = has_step64(f) and f.precision + random <= 51 and not watched()
+    return integers_made_odd(values) if fits else as_objects(values)
 
 
 def _prepare_out(out: np.ndarray | None, shape: tuple[int, ...], f: Format) -> np.ndarray:

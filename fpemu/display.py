@@ -86,14 +86,15 @@ def decimal(x: float) -> str:
 
 
 def split_bits(code: int, f: Format) -> str:
-    """Sign, exponent and fraction fields of a code, separated by blanks.
+    """Sign (if there is one), exponent and fraction fields of a code, separated by blanks.
 
     >>> from fpemu.formats import FP16
     >>> split_bits(0x2E66, FP16)
     '0 01011 1001100110'
     """
     whole = f"{code:0{f.bits}b}"
-    fields = (whole[0], whole[1 : 1 + f.exponent_bits], whole[1 + f.exponent_bits :])
+    sign, exponent = int(f.signed), int(f.signed) + f.exponent_bits
+    fields = (whole[:sign], whole[sign:exponent], whole[exponent:])
     return " ".join(field for field in fields if field)
 
 
@@ -139,7 +140,10 @@ def kind_of(value: float, f: Format) -> str:
 def neighbours(value: float, f: Format) -> tuple[float, float]:
     """The next smaller and the next larger value of `f` (infinite or the largest at the ends)."""
     step = Fraction(f.smallest_subnormal) / 4
-    below = exact.round_to(Fraction(value) - step, f, rounding="toward_negative")
+    if value == f.min and not f.signed:
+        below = value  # there is none
+    else:
+        below = exact.round_to(Fraction(value) - step, f, rounding="toward_negative")
     above = exact.round_to(Fraction(value) + step, f, rounding="toward_positive")
     return below, above
 
@@ -190,6 +194,7 @@ def format_facts(f: Format) -> dict[str, object]:
         "fraction_bits": f.fraction_bits,
         "bias": f.bias,
         "encoding": f.encoding,
+        "signed": f.signed,
         "max": decimal(f.max),
         "smallest_normal": decimal(f.smallest_normal),
         "smallest_subnormal": decimal(f.smallest_subnormal),
@@ -198,6 +203,7 @@ def format_facts(f: Format) -> dict[str, object]:
         "has_inf": f.has_inf,
         "has_nan": f.has_nan,
         "has_negative_zero": f.has_negative_zero,
+        "has_zero": f.has_zero,
     }
 
 

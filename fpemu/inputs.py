@@ -15,8 +15,9 @@ from fpemu.formats import FP64, Format, format_of_dtype
 def numbers_of(x: object) -> tuple[np.ndarray, Format]:
     """`x` as a float32, float64 or object array that loses nothing, and the format it came in.
 
-    Integers too large for float64, Fractions, Decimals and long doubles come back as an object
-    array of ints, floats and Fractions, which only the exact path takes.
+    64-bit integers too large for float64 come back as they are; larger ones, Fractions, Decimals
+    and long doubles as an object array of ints, floats and Fractions, which only the exact path
+    takes.
     """
     own = getattr(x, "format", None)
     try:
@@ -33,7 +34,7 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
         as_float = values.astype(np.float64)
         if values.dtype.itemsize < 8 or not np.any(np.abs(as_float) >= 2.0**53):
             return as_float, FP64
-        return np.array([int(v) for v in values.flat], object).reshape(values.shape), FP64
+        return values, FP64
     if values.dtype.kind == "f" or values.dtype == object:  # long doubles, and Python's numbers
         numbers = [_exact_number(v) for v in values.flat]
         return np.array([*numbers, None], object)[:-1].reshape(values.shape), FP64
@@ -41,6 +42,26 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
         f"cannot round values of dtype {values.dtype}; allowed: floats, integers, booleans, "
         "Fractions and Decimals (take real and imaginary parts of complex values yourself)"
     )
+
+
+def integers_made_odd(values: np.ndarray) -> np.ndarray:
+    """64-bit integers as float64 with an odd last bit where that is not exact, on the side where
+    the integer lies: no later rounding to 51 bits or fewer can tell the difference."""
+    near = values.astype(np.float64)
+    # Back without overflow: 2**63 and 2**64, to which the largest are rounded, by half.
+    half = (near * 0.5).astype(values.dtype)
+    rest = (values >> 1).astype(values.dtype) - half  # half of what is missing, rounded down
+    twice = rest * 2 + (values & 1).astype(values.dtype)
+    error = np.where(np.abs(near) >= 2.0**53, twice.astype(np.int64), 0)  # below, all are exact
+    bits = near.view(np.int64)
+    toward_zero = (error < 0) == (near > 0)
+    moved = np.where(toward_zero, bits - 1, bits + 1)
+    return np.where((error != 0) & (bits & 1 == 0), moved, bits).view(np.float64)
+
+
+def as_objects(values: np.ndarray) -> np.ndarray:
+    """64-bit integers as Python's."""
+    return np.array([*(int(v) for v in values.flat), None], object)[:-1].reshape(values.shape)
 
 
 def cast(values: np.ndarray, dtype: object) -> np.ndarray:

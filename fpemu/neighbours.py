@@ -15,7 +15,7 @@ from fpemu.carriers import carrier_dtype
 from fpemu.convert import codes_of, decode, round_to
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format, as_format
-from fpemu.inputs import numbers_of
+from fpemu.inputs import as_objects, numbers_of
 
 CLASSES = (
     *("-Infinity", "-Normal", "-Subnormal", "-Zero"),
@@ -157,6 +157,8 @@ def repr_decimal(n: int, exponent: int, *, negative: bool) -> str:
 def _checked(x: object, f: Format) -> np.ndarray:
     """`x` in the carrier of `f`; refused unless every element is a value of `f` already."""
     given, _ = numbers_of(x)
+    if given.dtype.kind in "iu":
+        given = as_objects(given)
     rounded = round_to(given, f, "none" if f.has_nan else "finite", count=False)
     same = (rounded == given) | ((rounded != rounded) & (given != given))
     if not np.all(same):

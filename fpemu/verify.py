@@ -78,6 +78,9 @@ def checks(
                 yield f"{f.name} convert {mode}", partial(_convert, f, mode, exhaustive)
             if exhaustive and (f.name in _PEERS or f == TF32):
                 yield f"{f.name} convert every float32", partial(_every_float32, f)
+                for mode in ROUNDING if f.name in _PROFILED else ():
+                    label = f"{f.name} convert every float32 {mode}"
+                    yield label, partial(_every_float32_twice, f, mode)
         for op in operations:
             if op not in ("decode", "encode", "convert") and f.has_nan:
                 yield from _operation_checks(f, op, exhaustive)
@@ -205,6 +208,24 @@ def _every_float32(f: Format) -> Outcome:
         with np.errstate(all="ignore"):
             want, wide = convert(x), x.astype(np.float64)
         outcome.add(wide, quantize(x, f, rounding=mode), want, _edge(f, mode))
+    return outcome
+
+
+# The formats whose float32 kernels are tuned, and so checked in every mode.
+_PROFILED = ("fp16", "bf16", "tf32", "e4m3", "e5m2")
+
+
+def _every_float32_twice(f: Format, mode: str) -> Outcome:
+    """All 2**32 float32 inputs by the float32 kernel against the float64 kernel, which shares no
+    step with it and is held against exact.py elsewhere."""
+    outcome = Outcome(f.name, "convert", f"every float32, {mode}", "float64 kernel")
+    for high in range(256):
+        codes = np.arange(high << 24, (high + 1) << 24, dtype=np.uint32)
+        x = codes.view(np.float32)
+        with np.errstate(all="ignore"):
+            wide = x.astype(np.float64)
+        want = quantize(wide, f, rounding=mode, seed=high)
+        outcome.add(wide, quantize(x, f, rounding=mode, seed=high), want, _edge(f, mode))
     return outcome
 
 

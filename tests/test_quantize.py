@@ -27,7 +27,9 @@ from oracles import (
 
 import fpemu as fp
 from fpemu import exact, rounding
+from fpemu.chance import Chance
 from fpemu.formats import NAMED
+from fpemu.rounding import ROUNDING
 
 SMALL = [f for f in SIX if f.bits <= 19]
 DETERMINISTIC = [mode for mode in rounding.ROUNDING if mode != "stochastic"]
@@ -321,3 +323,61 @@ def test_bad_input_is_refused_with_what_is_allowed(call, message):
     with pytest.raises(fp.FpemuError) as caught:
         call()
     assert message in str(caught.value)
+
+
+@given(
+    values=st.lists(
+        st.one_of(
+            st.integers(-(2**63), 2**63 - 1),
+            st.integers(2**53 - 5, 2**53 + 5),
+            st.sampled_from([2**63 - 1, -(2**63), 2**62 + 1, -(2**62) - 1, 2**60 + 2**36 + 1]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    name=st.sampled_from(["fp32", "bf16", "fp16", "tf32", "fp64", "e5m2", "e8m0"]),
+    mode=st.sampled_from(list(ROUNDING)),
+)
+def test_large_integers_round_once(values, name, mode):
+    f = fp.as_format(name)
+    for dtype in (np.int64, np.uint64):
+        kept = [abs(v) for v in values] if dtype == np.uint64 else values
+        settings = {"rounding": mode, "seed": 5}
+        got = fp.quantize(np.array(kept, dtype), f, **settings)
+        for i, v in enumerate(kept):
+            away = Chance(5).away(i) if mode == "stochastic" else None
+            assert same(got[i], exact.round_to(v, f, rounding=mode, away=away)), v
+
+
+def test_lists_with_large_integers_and_floats_lose_nothing():
+    mixed = [2**60 + 2**36 + 1, 0.5, -(2**63), 2**63 + 2**39 + 1]
+    assert fp.quantize(mixed, "fp32").tolist() == [exact.round_to(v, fp.FP32) for v in mixed]
+    assert fp.quantize(2**53 + 1, "fp64", rounding="toward_positive") == 2**53 + 2
+    with pytest.raises(fp.ArgumentError, match="9007199254740993 is not a value of fp64"):
+        fp.next_up(2**53 + 1, "fp64")
+
+
+def test_out_may_overlap_the_input():
+    x = np.arange(1, 4001, dtype=np.float32) / 3
+    want = fp.quantize(x, "fp16")
+    for shift in (-3, -1, 1, 5):
+        buffer = np.zeros(4010, np.float32)
+        source, target = buffer[5:4005], buffer[5 + shift : 4005 + shift]
+        source[:] = x
+        assert np.array_equal(fp.quantize(source, "fp16", out=target), want), shift
+    y = x.copy()
+    with fp.trace() as t:
+        fp.quantize(y, "fp16", out=y)
+    assert np.array_equal(y, want)
+    assert t.count("inexact") == np.count_nonzero(want != x) > 0
+
+
+def test_daz_reads_python_floats_of_any_list():
+    assert fp.quantize([2**60, 5e-324], "fp64", subnormals="daz").tolist() == [2.0**60, 0.0]
+    assert fp.quantize([Fraction(1, 3), -1e-310], "fp64", subnormals="daz").tolist()[1] == 0
+
+
+def test_53_bits_in_another_format_than_fp64():
+    f = fp.Format("g52", 8, 52)
+    x = np.array([1 + 2.0**-52, math.pi, 1e-50])
+    assert fp.quantize(x, f).tolist() == [exact.round_to(v, f) for v in x.tolist()]

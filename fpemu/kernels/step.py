@@ -150,7 +150,8 @@ def narrow(x, target, mode, random, minus_zero):
     else:
         rounded = _cut(bits, target, mode, random)
     if mode & FLUSH:
-        rounded = rounded if rounded >= bits32(target.tiny) else np.int32(0)
+        large = np.uint32(rounded) >= np.uint32(bits32(target.tiny))
+        rounded = rounded if large else np.int32(0)
     return _signed32(rounded, bits, target, mode, minus_zero)
 
 
@@ -186,7 +187,8 @@ def _cut(bits, target, mode, random):
         # Numbers below the smallest subnormal start as that, or end as zero.
         lifted = np.int32(np.int32(max(magnitude, smallest)) + np.int32(~mask))
         rounded = np.int32((lifted if _away_from_zero(bits, mode) else magnitude) & mask)
-        return rounded if rounded >= smallest else np.int32(0)
+        # Unsigned, because a NaN may have carried into the sign: it must not become a zero.
+        return rounded if np.uint32(rounded) >= np.uint32(smallest) else np.int32(0)
     if mode & 7 == TOWARD_ZERO:
         return np.int32(0) if tiny else np.int32(magnitude & mask)
     last = np.int32(-mask)
