@@ -208,7 +208,7 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
 
 
 def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) -> np.ndarray:
-    """The same by exact.py: slow, for formats that no carrier is proven to serve."""
+    """The same by `exact`: slow, for formats that no carrier is proven to serve."""
     out = start.astype(np.float64)
     counts: Counter[str] | None = Counter() if events.active() else None
     for i, j in np.ndindex(out.shape):

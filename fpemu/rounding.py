@@ -1,7 +1,7 @@
 """The vocabulary of an arithmetic: rounding, saturation and subnormal handling.
 
 Each setting is a plain string, so that it prints, compares and survives text. The tables hold
-one line of definition each; `exact.py` is their meaning in code. With u the exact value and a
+one line of definition each; `exact` is their meaning in code. With u the exact value and a
 format whose neighbours of u are lo <= u <= hi:
 """
 

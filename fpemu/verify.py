@@ -150,7 +150,7 @@ def _points(f: Format, exhaustive: bool) -> np.ndarray:
 
 
 def _operation(f, op, mode, saturation, setting, exhaustive) -> Outcome:
-    """`op` against exact.py."""
+    """`op` against `exact`."""
     count = _OPERANDS.get(op, 2)
     cheap = op in PAIRS or op == "sqrt"
     operands: tuple[np.ndarray, ...]
@@ -217,7 +217,7 @@ _PROFILED = ("fp16", "bf16", "tf32", "e4m3", "e5m2")
 
 def _every_float32_twice(f: Format, mode: str) -> Outcome:
     """All 2**32 float32 inputs by the float32 kernel against the float64 kernel, which shares no
-    step with it and is held against exact.py elsewhere."""
+    step with it and is held against `exact` elsewhere."""
     outcome = Outcome(f.name, "convert", f"every float32, {mode}", "float64 kernel")
     for high in range(256):
         codes = np.arange(high << 24, (high + 1) << 24, dtype=np.uint32)
