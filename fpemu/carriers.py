@@ -41,7 +41,8 @@ def has_step64(f: Format) -> bool:
 
 
 def _is_narrow(f: Format) -> bool:
-    within = f.emin - f.fraction_bits >= -126 and f.emax + 24 - f.precision < 127
+    # Well above float32's own subnormals, which have no hidden bit to reckon with.
+    within = f.emin - f.fraction_bits >= -100 and f.emax + 24 - f.precision < 127
     return f.precision < 24 and within
 
 

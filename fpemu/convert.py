@@ -6,6 +6,7 @@ size, a Fraction or Decimal, an ml_dtypes value. It never passes through a narro
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from fractions import Fraction
 
@@ -157,21 +158,29 @@ def exceptions(
 ) -> flags.Seen:
     """What rounding `before` to `after`, values of `f`, signals; see `flags.of_rounding`."""
     wide = roomy(f)
-    if before.dtype == object or wide is None or not f.signed:
-        seen = flags.by_reference(
+    if before.dtype == object or wide is None:
+        return flags.by_reference(
             before, f, chance, tininess=tininess, rounding=rounding, **settings
         )
-        if already_inexact is not None:
-            hidden = already_inexact & ~seen["invalid"] & (before != 0)
-            seen["inexact"] |= hidden
-            seen["underflow"] |= hidden & (np.abs(before) < f.smallest_normal)
-        return seen
     before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    freely = round_to(before, wide, "finite", rounding=rounding, chance=chance, count=False)
+    again = functools.partial(round_to, rounding=rounding, chance=chance, count=False)
     # What is too large even for the wide format has overflowed, too.
-    freely = np.where(np.abs(before) > wide.max, np.inf, freely)
+    freely = np.where(np.abs(before) > wide.max, np.inf, again(before, wide, "finite"))
+    below = None
+    if not f.signed:
+        below = before < 0
+        if f.has_zero:  # all but what rounds to zero
+            signed = dataclasses.replace(f, signed=True, encoding="finite")
+            kept = settings.get("subnormals", "gradual")
+            below &= again(before, signed, "finite", subnormals=kept) != 0
     return flags.of_rounding(
-        before, after, freely, f, tininess=tininess, already_inexact=already_inexact
+        before,
+        after,
+        freely,
+        f,
+        tininess=tininess,
+        already_inexact=already_inexact,
+        below=below,
     )
 
 

@@ -48,15 +48,18 @@ def of_rounding(
     *,
     tininess: str = "after",
     already_inexact: np.ndarray | None = None,
+    below: np.ndarray | None = None,
 ) -> Seen:
-    """Boolean arrays "inexact", "underflow", "overflow" and "invalid" for rounding `before` to `after`,
-    values of a format with a sign.
+    """Boolean arrays "inexact", "underflow", "overflow" and "invalid" for rounding `before` to `after`.
 
     `freely` is `before` rounded with an unbounded exponent; `already_inexact` marks elements of
-    `before` that differ from the exact value.
+    `before` that differ from the exact value, `below` those that round below all numbers of a
+    format without a sign, which is no overflow.
     """
     nan = np.isnan(before)
     finite = np.isfinite(before) & (before != 0)
+    if below is not None:
+        finite &= ~below
     changed = before != after
     if already_inexact is not None:
         changed |= already_inexact

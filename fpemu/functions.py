@@ -162,8 +162,9 @@ def _may_be_exact(op: str, operands, y: np.ndarray, f: Format) -> np.ndarray:
             return y == np.rint(y)
         case "rsqrt" | "power" | "hypot":
             # Numbers of f, and of one bit more.
-            bits = Format("one more", 9, f.fraction_bits + 1, bias=255, encoding="finite")
-            return round_to(y, bits, "finite", count=False) == y
+            bits = Format("one more", 10, f.fraction_bits + 1, bias=511, encoding="finite")
+            zero = np.any([v == 0 for v in operands], axis=0)
+            return zero | (round_to(y, bits, "finite", count=False) == y)
     return x == 0
 
 

@@ -1,7 +1,8 @@
 """`sum`, `dot` and `matmul` with every product and every partial sum rounded, in a named order.
 
 In this version the order is "sequential": additions happen in the order of the index, starting
-from +0 (or from `c`). Each product is rounded to the accumulator's format, then each sum.
+from +0 (or from `c`). Each product is rounded to the accumulator's format, then each sum, to nearest
+even; of an `arithmetic` block around them they take the saturation, and refuse other modes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections import Counter
 
 import numpy as np
 
-from fpemu import events, exact
+from fpemu import context, events, exact
 from fpemu.arrays import Array, asarray
 from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
 from fpemu.convert import round_to
-from fpemu.errors import ArgumentError, SlowWarning, unknown
+from fpemu.errors import ArgumentError, SlowWarning, UnsupportedError, unknown
 from fpemu.formats import FP32, FP64, Format, as_format
 
 ORDERS = ("sequential",)
@@ -55,9 +56,11 @@ def sum(
     columns = values.reshape(terms, math.prod(values.shape[1:]))
     accumulator = x.format if accumulate is None else as_format(accumulate)
     _check_order(order)
+    saturation = _saturation_in_force()
     ones = np.ones((1, terms), columns.dtype)
-    result = accumulate_products(ones, columns, (x.format, x.format, accumulator), op="sum")
-    return _finish(result.reshape(values.shape[1:]), accumulator, x.format, out)
+    formats = (x.format, x.format, accumulator)
+    result = accumulate_products(ones, columns, formats, saturation=saturation, op="sum")
+    return _finish(result.reshape(values.shape[1:]), accumulator, x.format, out, saturation)
 
 
 def matmul(
@@ -105,6 +108,7 @@ def matmul(
             f"product {product!r} is not available in this version; allowed: None (rounded to the "
             "accumulator's format)"
         )
+    saturation = _saturation_in_force()
     left, right, batch, tail = _as_matrices(a._values, b._values)
     shape = (*batch, *tail)
     if c is None:
@@ -118,8 +122,10 @@ def matmul(
     full = start.reshape(*batch, left.shape[-2], right.shape[-1])
     result = np.empty(full.shape, carrier_dtype(accumulator))
     for i in np.ndindex(batch):
-        result[i] = accumulate_products(left[i], right[i], formats, full[i], op="matmul")
-    return _finish(result.reshape(shape), accumulator, a.format, out)
+        result[i] = accumulate_products(
+            left[i], right[i], formats, full[i], saturation=saturation, op="matmul"
+        )
+    return _finish(result.reshape(shape), accumulator, a.format, out, saturation)
 
 
 def dot(a: object, b: object, c: object = None, **options) -> Array:
@@ -260,14 +266,24 @@ def _record(place: str, op: str, counts: np.ndarray, kernels, saturation: str) -
     )
 
 
-def _finish(values: np.ndarray, f: Format, own: Format, out: object) -> Array:
+def _saturation_in_force() -> str:
+    """The saturation of the `arithmetic` block around; its other settings must be the usual ones."""
+    settings = context.current()
+    if settings.rounding != "nearest_even" or settings.subnormals != "gradual":
+        raise UnsupportedError(
+            f"sums and products of arrays inside arithmetic(rounding={settings.rounding!r}, "
+            f"subnormals={settings.subnormals!r}) are not supported in this version; allowed: "
+            "'nearest_even' and 'gradual'"
+        )
+    return settings.saturation
+
+
+def _finish(values: np.ndarray, f: Format, own: Format, out: object, saturation: str) -> Array:
     """The result in the format `out` (by default the operands' `own`), rounded once if needed."""
     final = own if out is None else as_format(out)
     if final == f:
         return Array(values, f)
-    if has_step64(final):
-        return Array(round_to(values, final, op="output"), final)
-    return Array(values, f).astype(final)
+    return Array(round_to(values, final, saturation, op="output"), final)
 
 
 def _check_order(order: str) -> None:

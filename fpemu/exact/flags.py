@@ -58,6 +58,8 @@ def flags_of_rounding(
         return _flags_of_what_is_missing(result, x)
     exact = Fraction(x)
     on_grid = _rounded(exact, f, max(floor_log2(abs(exact)), f.emin), rounding, away)
+    if "ftz" in settings.get("subnormals", "gradual") and abs(on_grid) < f.smallest_normal:
+        on_grid = Fraction(0)
     if exact < 0 and not f.signed and (on_grid or not f.has_zero):
         return _flags_of_what_is_missing(result, x)
     overflow = abs(on_grid) > Fraction(f.max)
