@@ -14,6 +14,7 @@ from fpemu.errors import ArgumentError
 from fpemu.formats import FP32, FP64, Format
 
 
+@functools.cache
 def carrier_dtype(f: Format) -> np.dtype:
     """The dtype in which values of `f` travel: float32 if it holds them all exactly, else float64.
 
@@ -25,11 +26,13 @@ def carrier_dtype(f: Format) -> np.dtype:
     return np.dtype(np.float32 if fits else np.float64)
 
 
+@functools.cache
 def has_step32(f: Format) -> bool:
     """Whether the kernels can round a float32 to `f` without leaving float32."""
     return _is_narrow(f) or _is_masked(f)
 
 
+@functools.cache
 def has_step64(f: Format) -> bool:
     """Whether the kernels can round a float64 to `f` without leaving float64."""
     if f == FP64:
@@ -85,8 +88,7 @@ def target_of(
         odd_field=whole(f._bias % 2),
         tiny=real(f.smallest_normal),
         overflows_from=real(edge),
-        # To nearest even: a quarter of the smallest subnormal below.
-        tiny_edge=float(Fraction(f.smallest_normal) - Fraction(f.smallest_subnormal) / 4),
+        tiny_edge=normal_edge(f, rounding, negative=False),
     )
 
 
@@ -126,6 +128,28 @@ def overflow_edge(f: Format, rounding: str, *, negative: bool) -> float:
         nearest = float(edge)
     except OverflowError:  # FP64 itself
         return math.inf
+    return nearest if itself else math.nextafter(nearest, math.inf)
+
+
+@functools.lru_cache(maxsize=512)
+def normal_edge(f: Format, rounding: str, *, negative: bool) -> float:
+    """The smallest float64 magnitude that an unbounded exponent rounds to the smallest normal."""
+    normal = Fraction(f.smallest_normal)
+    last_place = normal / 2 ** (f.fraction_bits + 1)  # below it, with an unbounded exponent
+    # The number before it ends in ones; without a fraction its code is one less.
+    odd = f.fraction_bits > 0 or f.first_normal_field == 0
+    match rounding:
+        case "nearest_even":
+            edge, itself = normal - last_place / 2, odd
+        case "nearest_away":
+            edge, itself = normal - last_place / 2, True
+        case "to_odd":
+            edge, itself = (normal, True) if odd else (normal - last_place, False)
+        case _:
+            outward = {"toward_positive": not negative, "toward_negative": negative}
+            away = outward.get(rounding, False)
+            edge, itself = (normal - last_place, False) if away else (normal, True)
+    nearest = float(edge)
     return nearest if itself else math.nextafter(nearest, math.inf)
 
 

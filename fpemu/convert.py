@@ -13,7 +13,16 @@ from fractions import Fraction
 import numpy as np
 
 from fpemu import context, events, exact, flags
-from fpemu.carriers import carrier_dtype, code_dtype, has_step32, has_step64, roomy, target_of
+from fpemu.carriers import (
+    carrier_dtype,
+    code_dtype,
+    has_step32,
+    has_step64,
+    normal_edge,
+    overflow_edge,
+    roomy,
+    target_of,
+)
 from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.formats import FP64, Format, as_format
@@ -157,31 +166,39 @@ def exceptions(
     **settings: str,
 ) -> flags.Seen:
     """What rounding `before` to `after`, values of `f`, signals; see `flags.of_rounding`."""
-    wide = roomy(f)
-    if before.dtype == object or wide is None:
+    if before.dtype == object or (f.precision > 51 and f != FP64):
         return flags.by_reference(
             before, f, chance, tininess=tininess, rounding=rounding, **settings
         )
     before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    again = functools.partial(round_to, rounding=rounding, chance=chance, count=False)
-    # What is too large even for the wide format has overflowed, too.
-    freely = np.where(np.abs(before) > wide.max, np.inf, again(before, wide, "finite"))
+    over, tiny = _beyond(before, f, rounding, chance)
+    if tininess == "before":
+        tiny = np.abs(before) < f.smallest_normal
     below = None
     if not f.signed:
         below = before < 0
         if f.has_zero:  # all but what rounds to zero
             signed = dataclasses.replace(f, signed=True, encoding="finite")
             kept = settings.get("subnormals", "gradual")
-            below &= again(before, signed, "finite", subnormals=kept) != 0
-    return flags.of_rounding(
-        before,
-        after,
-        freely,
-        f,
-        tininess=tininess,
-        already_inexact=already_inexact,
-        below=below,
-    )
+            options = {"rounding": rounding, "chance": chance, "subnormals": kept, "count": False}
+            below &= round_to(before, signed, "finite", **options) != 0  # type: ignore[arg-type]
+    return flags.of_rounding(before, after, over, tiny, already_inexact, below)
+
+
+def _beyond(before: np.ndarray, f: Format, rounding: str, chance: Chance | None):
+    """Where `before`, rounded with an unbounded exponent, is above the largest value, and where it
+    is below the smallest normal."""
+    magnitude = np.abs(before)
+    wide = roomy(f)
+    if rounding == "stochastic" and wide is not None:
+        freely = round_to(before, wide, "finite", rounding=rounding, chance=chance, count=False)
+        freely = np.where(magnitude > wide.max, np.inf, np.abs(freely))
+        return freely > f.max, freely < f.smallest_normal
+    edges = []
+    for edge in (overflow_edge, normal_edge):
+        up, down = (edge(f, rounding, negative=negative) for negative in (False, True))
+        edges.append(up if up == down else np.where(np.signbit(before), down, up))
+    return magnitude >= edges[0], magnitude < edges[1]
 
 
 def _in_place(values: np.ndarray, out: np.ndarray, f: Format, counting: bool) -> bool:
@@ -235,16 +252,20 @@ def report(
     if not events.active():
         return
     nonzero = before != 0
-    zero, small = after == 0, np.abs(after) < f.smallest_normal
-    overflow = flags.number(seen["overflow"]) if "overflow" in seen else 0
+    small = nonzero & (np.abs(after) < f.smallest_normal)
     counts = {
         "values": before.size,
         "nonzero": flags.number(nonzero),
-        "flushed_to_zero": flags.number(nonzero & zero),
-        "subnormal": flags.number(nonzero & small & ~zero),
-        "saturated": overflow if saturation != "none" else 0,
+        "flushed_to_zero": 0,
+        "subnormal": 0,
+        "saturated": 0,
         **{name: flags.number(mask) for name, mask in seen.items()},
     }
+    if small.any():
+        counts["flushed_to_zero"] = flags.number(small & (after == 0))
+        counts["subnormal"] = flags.number(small & (after != 0))
+    if saturation != "none":
+        counts["saturated"] = counts.get("overflow", 0)
     events.record(place, op, counts)
 
 

@@ -205,18 +205,20 @@ def _seen(op, wide, source, out, inexact, f, settings, chance, tininess="after")
 
 def _with_signals(op, wide, source, seen: flags.Seen) -> flags.Seen:
     """Add what the operation itself signals; such an element signals nothing else."""
-    nan_in = np.any([np.isnan(v) for v in wide], axis=0)
-    invalid = np.isnan(source) & ~nan_in
+    invalid = np.isnan(source)
+    if invalid.any():
+        invalid &= ~np.any([np.isnan(v) for v in wide], axis=0)
     if op == "fma":  # infinity times zero is invalid whatever is added
         a, b, _ = wide
         invalid |= (np.isinf(a) & (b == 0)) | ((a == 0) & np.isinf(b))
     by_zero = np.zeros(source.shape, bool)
     if op == "divide":
-        by_zero = np.isfinite(wide[0]) & (wide[0] != 0) & (wide[1] == 0)
+        by_zero = (wide[1] == 0) & np.isfinite(wide[0]) & (wide[0] != 0)
     elif op in TRANSCENDENTAL:
         by_zero = functions.is_pole(op, wide)
     elsewhere = ~(invalid | by_zero)
-    seen = {name: mask & elsewhere for name, mask in seen.items()}
+    if not elsewhere.all():
+        seen = {name: mask & elsewhere for name, mask in seen.items()}
     seen["invalid"] = seen["invalid"] | invalid
     seen["divide_by_zero"] = by_zero
     return seen

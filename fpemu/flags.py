@@ -43,35 +43,30 @@ def check_tininess(tininess: str) -> None:
 def of_rounding(
     before: np.ndarray,
     after: np.ndarray,
-    freely: np.ndarray,
-    f: Format,
-    *,
-    tininess: str = "after",
+    over: np.ndarray,
+    tiny: np.ndarray,
     already_inexact: np.ndarray | None = None,
     below: np.ndarray | None = None,
 ) -> Seen:
     """Boolean arrays "inexact", "underflow", "overflow" and "invalid" for rounding `before` to `after`.
 
-    `freely` is `before` rounded with an unbounded exponent; `already_inexact` marks elements of
-    `before` that differ from the exact value, `below` those that round below all numbers of a
-    format without a sign, which is no overflow.
+    `over` and `tiny` say where `before` is beyond the largest value and below the smallest normal;
+    `already_inexact` marks elements of it that differ from the exact value, `below` those that
+    round below all numbers of a format without a sign, which is no overflow.
     """
-    nan = np.isnan(before)
     finite = np.isfinite(before) & (before != 0)
     if below is not None:
         finite &= ~below
-    changed = before != after
+    overflow = finite & over
+    changed = (before != after) | overflow
     if already_inexact is not None:
         changed |= already_inexact
-    magnitude = np.abs(freely)
-    overflow = finite & (magnitude > f.max)
-    tiny = np.abs(before) if tininess == "before" else magnitude
-    inexact = np.where(finite, overflow | changed, changed & ~nan & ~np.isnan(after))
+    inexact = changed & (finite | ~np.isnan(after))
     return {
         "inexact": inexact,
-        "underflow": inexact & finite & (tiny < f.smallest_normal),
+        "underflow": inexact & finite & tiny,
         "overflow": overflow,
-        "invalid": ~finite & ~nan & np.isnan(after),
+        "invalid": ~finite & np.isnan(after) & ~np.isnan(before),
     }
 
 

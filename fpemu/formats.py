@@ -26,6 +26,7 @@ P3109 interim report 4.0 for its own two.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -38,7 +39,7 @@ from fpemu.errors import ArgumentError, unknown
 ENCODINGS = ("ieee", "fn", "fnuz", "finite", "p3109_extended", "p3109_finite", "fnu")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Format:
     """A binary floating-point format, an immutable value that compares and hashes by its fields.
 
@@ -109,6 +110,24 @@ class Format:
                 "to 2**1023"
             )
 
+    # Equality by the fields, quick where it is the same object: formats are compared all the time.
+
+    @functools.cached_property
+    def _fields(self) -> tuple[object, ...]:
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return self._fields == other._fields if isinstance(other, Format) else NotImplemented
+
+    def __hash__(self) -> int:
+        return self._hash
+
     # -- widths and exponents -------------------------------------------------------------
 
     @property
@@ -121,7 +140,7 @@ class Format:
         """Bits of the significand, the hidden leading 1 included."""
         return self.fraction_bits + 1
 
-    @property
+    @functools.cached_property
     def emin(self) -> int:
         """Exponent of the smallest normal number."""
         return self.first_normal_field - self._bias
@@ -154,7 +173,7 @@ class Format:
         """Distance from 1 to the next larger number, ``2**-fraction_bits``."""
         return math.ldexp(1.0, -self.fraction_bits)
 
-    @property
+    @functools.cached_property
     def smallest_normal(self) -> float:
         """Smallest positive number with full precision, ``2**emin``."""
         return math.ldexp(1.0, self.emin)

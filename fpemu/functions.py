@@ -94,12 +94,27 @@ def nearly(
         ]
         unsure |= ends[0] != ends[1]
     source, inexact = np.array(y), np.ones(y.shape, bool)
+    known = _at_zero(op, operands[0])
+    if known is not None:
+        zero = operands[0] == 0
+        np.copyto(source, known, where=zero)
+        inexact &= ~zero
+        unsure &= ~zero
     for i in np.flatnonzero(unsure):
         numbers = [float(v.flat[i]) for v in operands]
         value, _ = exact.exact_result(op, *numbers)
         source.flat[i] = exact.round_to(value, FP64, rounding="to_odd")
         inexact.flat[i] = isinstance(value, Fraction) and source.flat[i] != value
     return source, inexact
+
+
+def _at_zero(op: str, x: np.ndarray) -> float | np.ndarray | None:
+    """What a function gives for zeros, which a softmax is full of; None if that is no number."""
+    if op in ("exp", "exp2", "cos"):
+        return 1.0
+    if op == "sigmoid":
+        return 0.5
+    return x if op in ("expm1", "log1p", "tanh", "erf", "sin") else None
 
 
 def _bounds(op: str, x: np.ndarray, *second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

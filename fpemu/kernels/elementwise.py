@@ -14,68 +14,55 @@ from fpemu.kernels.step import NARROW, NEAREST_EVEN, masked, narrow, wide
 _NO_BITS, _NO_RANDOM = np.int32(0), np.uint64(0)
 
 
-@njit
-def _add(a, b):
-    return a + b
-
-
-@njit
-def _subtract(a, b):
-    return a - b
-
-
-@njit
-def _multiply(a, b):
-    return a * b
+ADD, SUBTRACT, MULTIPLY, DIVIDE, SQRT = range(5)
 
 
 @njit(error_model="numpy")
-def _divide(a, b):
-    return a / b
-
-
-@njit
-def _sqrt(a, b):
+def _operate(op, a, b):
+    """`op` is a constant at compile time, and a number, because Numba does not find a kernel in its
+    cache again that was made from a function."""
+    if op == ADD:
+        return a + b
+    if op == SUBTRACT:
+        return a - b
+    if op == MULTIPLY:
+        return a * b
+    if op == DIVIDE:
+        return a / b
     return np.sqrt(a)
 
 
-def _in_float32(operate):
+def _in_float32(op):
     @kernel
     def in_float32(x, y, target, out):
         """out = round(x op y) for flat float32 arrays (`target.kind` is NARROW or MASKED)."""
         if target.kind == NARROW and target.minus_zero:
             for i in range(x.size):
-                result = np.float32(operate(x[i], y[i]))
+                result = np.float32(_operate(op, x[i], y[i]))
                 out[i] = narrow(result, target, NEAREST_EVEN, _NO_BITS, True)
         elif target.kind == NARROW:
             for i in range(x.size):
-                result = np.float32(operate(x[i], y[i]))
+                result = np.float32(_operate(op, x[i], y[i]))
                 out[i] = narrow(result, target, NEAREST_EVEN, _NO_BITS, False)
         else:
             for i in range(x.size):
-                result = np.float32(operate(x[i], y[i]))
+                result = np.float32(_operate(op, x[i], y[i]))
                 out[i] = masked(result, target, NEAREST_EVEN, _NO_BITS)
 
     return in_float32
 
 
-def _in_float64(operate):
+def _in_float64(op):
     @kernel
     def in_float64(x, y, target, out):
         """The same in float64, from and to flat float32 or float64 (`target.kind` is WIDE)."""
         for i in range(x.size):
-            result = operate(np.float64(x[i]), np.float64(y[i]))
+            result = _operate(op, np.float64(x[i]), np.float64(y[i]))
             out[i] = wide(result, target, NEAREST_EVEN, _NO_RANDOM, 0, 0)
 
     return in_float64
 
 
-_OPERATIONS = {
-    "add": _add,
-    "subtract": _subtract,
-    "multiply": _multiply,
-    "divide": _divide,
-    "sqrt": _sqrt,
-}
-in_float32 = {name: _in_float32(operate) for name, operate in _OPERATIONS.items()}
-in_float64 = {name: _in_float64(operate) for name, operate in _OPERATIONS.items()}
+_NAMES = {"add": ADD, "subtract": SUBTRACT, "multiply": MULTIPLY, "divide": DIVIDE, "sqrt": SQRT}
+in_float32 = {name: _in_float32(op) for name, op in _NAMES.items()}
+in_float64 = {name: _in_float64(op) for name, op in _NAMES.items()}
