@@ -19,6 +19,9 @@ from fpemu.errors import (
     MissingExtraError as MissingExtraError,
 )
 from fpemu.errors import (
+    TrapError as TrapError,
+)
+from fpemu.errors import (
     UnsupportedError as UnsupportedError,
 )
 from fpemu.formats import (
@@ -114,7 +117,7 @@ _LAZY = {
 __all__ = [
     *("BF16", "E2M1", "E2M3", "E3M2", "E3M4", "E4M3", "E4M3B11FNUZ", "E4M3FNUZ", "E4M3_IEEE"),
     *("E5M2", "E5M2FNUZ", "E8M0", "FP16", "FP32", "FP64", "TF32"),
-    *("ArgumentError", "FpemuError", "MissingExtraError", "UnsupportedError"),
+    *("ArgumentError", "FpemuError", "MissingExtraError", "TrapError", "UnsupportedError"),
     *("Format", "as_format", "finfo", "p3109"),
     *_LAZY,
 ]

@@ -7,13 +7,14 @@ An `Arithmetic` is immutable data; the block's own object, which collects flags,
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fpemu import exact
 from fpemu import rounding as vocabulary
 from fpemu.chance import Chance
-from fpemu.errors import unknown
+from fpemu.errors import TrapError, unknown
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,12 @@ class arithmetic:
         block takes a seed derived from `seed` and n, so that operations are independent and the
         block always gives the same bits.
     tininess : "after" or "before" rounding: when a result counts as tiny for the underflow flag.
+    traps : flags that raise `TrapError` when an operation signals them. As in Python's `decimal`
+        the flag is set first, and the result is lost.
 
     Inside, the object's `flags` is the set of the IEEE exceptions so far: of "inexact",
-    "underflow", "overflow", "divide_by_zero" and "invalid".
+    "underflow", "overflow", "divide_by_zero" and "invalid". Flags and traps belong to the
+    innermost block.
 
     Raises `ArgumentError` for values that are not in the vocabulary.
 
@@ -104,6 +108,7 @@ class arithmetic:
         random_bits: int | None = None,
         random_variant: str | None = None,
         tininess: str | None = None,
+        traps: Iterable[str] = (),
     ) -> None:
         self._options = {
             "rounding": rounding,
@@ -115,6 +120,10 @@ class arithmetic:
             "tininess": tininess,
         }
         self.settings = current().with_options(**self._options)
+        self.traps = frozenset([traps] if isinstance(traps, str) else traps)
+        for name in self.traps:
+            if name not in exact.FLAGS:
+                raise unknown("trap", name, exact.FLAGS)
         self.flags: set[str] = set()
         self._operations = 0
         self._tokens: list[contextvars.Token] = []
@@ -129,7 +138,9 @@ class arithmetic:
         _block.reset(self._tokens.pop())
 
     def __repr__(self) -> str:
-        given = (f"{name}={value!r}" for name, value in self._options.items() if value is not None)
+        given = [f"{name}={value!r}" for name, value in self._options.items() if value is not None]
+        if self.traps:
+            given.append(f"traps={sorted(self.traps)!r}")
         return f"fp.arithmetic({', '.join(given)})"
 
     def _next_operation(self) -> int:
@@ -142,8 +153,16 @@ def wants_flags() -> bool:
     return _block.get() is not None
 
 
-def raise_flags(names: set[str]) -> None:
-    """Add `names` to the flags of the innermost block."""
+def raise_flags(names: set[str], op: str, place: str = "") -> None:
+    """Add `names` to the flags of the innermost block; `TrapError` if it traps one of them."""
     block = _block.get()
-    if block is not None:
-        block.flags |= names
+    if block is None:
+        return
+    block.flags |= names
+    trapped = sorted(names & block.traps)
+    if trapped:
+        at = f" at {place}" if place else ""
+        raise TrapError(
+            f"{op}{at} signalled {', '.join(trapped)}, which this arithmetic block traps; change "
+            f"the operands, or remove it from traps={sorted(block.traps)}"
+        )

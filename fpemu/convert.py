@@ -149,6 +149,7 @@ def round_to(
             saturation=saturation,
             subnormals=subnormals,
             chance=chance,
+            tininess=context.current().tininess,
         )
         report(place, op, values, out, f, saturation, seen)
     return out
@@ -248,8 +249,9 @@ def report(
     """Tell the open traces and the `arithmetic` block what rounding `before` to `after`, values of
     `f`, did: `seen` (nothing by default) and what the values themselves show."""
     seen = seen or {}
-    context.raise_flags({name for name, mask in seen.items() if mask.any()})
+    signalled = {name for name, mask in seen.items() if mask.any()}
     if not events.active():
+        context.raise_flags(signalled, op, place)
         return
     nonzero = before != 0
     small = nonzero & (np.abs(after) < f.smallest_normal)
@@ -267,6 +269,7 @@ def report(
     if saturation != "none":
         counts["saturated"] = counts.get("overflow", 0)
     events.record(place, op, counts)
+    context.raise_flags(signalled, op, place)
 
 
 def watched() -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fpemu import convert, exact, flags, functions, fused, residual
+from fpemu import context, convert, exact, flags, functions, fused, residual
 from fpemu.carriers import carrier_dtype, has_step64
 from fpemu.chance import Chance
 from fpemu.convert import report, round_to, without_subnormals
@@ -69,7 +69,8 @@ def apply(
         source, inexact = _exact_enough(op, wide, f, rounding, chance, watched)
     out = round_to(source, f, **settings, chance=chance, count=False)
     if watched:
-        seen = _seen(op, wide, source, out, inexact, f, settings, chance)
+        tininess = context.current().tininess
+        seen = _seen(op, wide, source, out, inexact, f, settings, chance, tininess)
         report(place, count_as or op, source, out, f, saturation, seen)
     return out
 
@@ -250,7 +251,8 @@ def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np
         away = chance.away(i) if settings["rounding"] == "stochastic" else None
         flat[i] = exact.compute(op, *map(float, numbers), f=f, away=away, **settings)
     if watched:
-        seen = _seen_by_reference(op, wide, f, settings, chance, "after")
+        tininess = context.current().tininess
+        seen = _seen_by_reference(op, wide, f, settings, chance, tininess)
         report(place, count_as or op, _sources(op, wide), out, f, settings["saturation"], seen)
     return out
 

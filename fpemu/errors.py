@@ -26,6 +26,10 @@ class SlowWarning(UserWarning):
     """The exact reference does what no kernel can: right, but thousands of times slower."""
 
 
+class TrapError(FpemuError, ArithmeticError):
+    """An IEEE exception that an `arithmetic` block traps was signalled."""
+
+
 class MissingExtraError(FpemuError, ImportError):
     """An optional package is needed; the message gives the install command."""
 

@@ -177,6 +177,20 @@ def test_values_and_flags_are_softfloats(prefix, op, mode, reset_softfloat):
         assert not shown, (tininess, len(shown), shown[:4])
 
 
+@pytest.mark.parametrize(("tininess", "flags"), [("after", 1), ("before", 3)])
+def test_a_block_chooses_the_rule_of_tininess(tininess, flags):
+    x = fp.array([1.25 * 2.0**-7], "e5m2")
+    y = fp.array([1.5 * 2.0**-8], "e5m2")  # the product is a tie that goes up to 2**-14
+    assert fp.flags_of("multiply", x, y, tininess=tininess).tolist() == [flags]
+    with fp.arithmetic(tininess=tininess) as ctx:
+        assert (x * y).tolist() == [2.0**-14]
+        assert ("underflow" in ctx.flags) == (tininess == "before")
+        assert fp.flags_of("multiply", x, y).tolist() == [flags]
+    with fp.arithmetic(tininess=tininess) as ctx:
+        fp.quantize(2.0**-14 * (1 - 2.0**-12), "fp16")
+        assert ("underflow" in ctx.flags) == (tininess == "before")
+
+
 def test_found_by_random_formats():
     """Once wrong: half of the smallest number a float32 subnormal; hypot with a zero; flags of what
     "ftz" flushes where there is no sign."""
@@ -253,6 +267,7 @@ def test_operations_in_a_stochastic_block_are_independent_and_repeatable():
         ({"tininess": "later"}, "unknown tininess 'later'"),
         ({"random_bits": 65}, "random_bits must be an integer from 1 to 64"),
         ({"seed": -1}, "seed must be an integer from 0"),
+        ({"traps": ["overflw"]}, "unknown trap 'overflw'; did you mean 'overflow'?"),
     ],
 )
 def test_bad_settings_are_refused_when_named(options, message):
@@ -288,3 +303,19 @@ def test_sums_take_the_saturation_of_a_block_and_refuse_what_they_cannot_do():
             pytest.raises(fp.UnsupportedError, match="not supported in this version"),
         ):
             fp.sum(x)
+
+
+def test_a_trap_raises_after_setting_the_flag():
+    x = fp.array([1.0, 60000.0], "fp16")
+    with fp.arithmetic(traps=["overflow", "divide_by_zero"]) as ctx:
+        assert (x * 1.0).tolist() == [1.0, 60000.0]
+        _ = x + 2.0**-24  # inexact, which is not trapped
+        with pytest.raises(fp.TrapError, match="multiply signalled overflow") as caught:
+            x * x
+        assert isinstance(caught.value, ArithmeticError)
+        with pytest.raises(fp.TrapError, match="divide signalled divide_by_zero"):
+            x / 0.0
+        with pytest.raises(fp.TrapError, match="quantize signalled overflow"):
+            fp.quantize(1e9, "fp16")
+    assert ctx.flags == {"inexact", "overflow", "divide_by_zero"}
+    assert repr(ctx) == "fp.arithmetic(traps=['divide_by_zero', 'overflow'])"
