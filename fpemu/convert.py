@@ -155,6 +155,26 @@ def round_to(
     return out
 
 
+def _kind_of_overflow(target, rounding: str) -> int:
+    """What the float32 step is told about overflow."""
+    from fpemu.kernels import step
+
+    positive, negative, infinity = (
+        np.float32(v).tobytes()
+        for v in (target.overflow, target.overflow_negative, target.infinity)
+    )
+    largest = np.float32(target.largest).tobytes()
+    if positive == negative == infinity:
+        return step.ALIKE
+    if positive == negative == largest:
+        return step.CLAMPED
+    if rounding == "toward_positive" and (positive, negative) == (infinity, largest):
+        return step.OUTWARD
+    if rounding == "toward_negative" and (positive, negative) == (largest, infinity):
+        return step.OUTWARD
+    return step.GENERAL
+
+
 def exceptions(
     before: np.ndarray,
     after: np.ndarray,
@@ -210,6 +230,7 @@ def _in_place(values: np.ndarray, out: np.ndarray, f: Format, counting: bool) ->
 
 def _round_in_kernel(values, f, rounding, saturation, subnormals, chance, out) -> None:
     from fpemu.kernels import quantize as kernels
+    from fpemu.kernels import step
 
     mode = _mode(f, rounding, subnormals)
     in32 = values.dtype == np.float32 and has_step32(f)
@@ -220,9 +241,13 @@ def _round_in_kernel(values, f, rounding, saturation, subnormals, chance, out) -
     source = np.ascontiguousarray(cast(values, carrier)).reshape(-1)
     flat = out.reshape(-1)  # a view: `out` is contiguous
     if rounding != "stochastic" or f == FP64:
-        mode = mode if f != FP64 else mode & kernels.FLUSH  # FP64 drops nothing in any mode
-        (kernels.quantize32 if in32 else kernels.quantize64)[mode](source, target, flat)
+        mode = mode if f != FP64 else mode & step.FLUSH  # FP64 drops nothing in any mode
+        if in32:
+            kernels.quantize32[mode + _kind_of_overflow(target, rounding)](source, target, flat)
+        else:
+            kernels.quantize64[mode](source, target, flat)
     elif in32:
+        mode += _kind_of_overflow(target, rounding)
         kernels.stochastic32[mode](source, target, flat, *chance.words, chance.random_bits)
     else:
         kernels.stochastic64[mode](source, target, flat, *chance.words, *chance.choice)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from fpemu.kernels.cache import kernel
-from fpemu.kernels.step import NARROW, NEAREST_EVEN, masked, narrow, wide
+from fpemu.kernels.step import GENERAL, NARROW, NEAREST_EVEN, masked, narrow, wide
 
 _NO_BITS, _NO_RANDOM = np.int32(0), np.uint64(0)
 
@@ -39,15 +39,15 @@ def _in_float32(op):
         if target.kind == NARROW and target.minus_zero:
             for i in range(x.size):
                 result = np.float32(_operate(op, x[i], y[i]))
-                out[i] = narrow(result, target, NEAREST_EVEN, _NO_BITS, True)
+                out[i] = narrow(result, target, NEAREST_EVEN + GENERAL, _NO_BITS, True)
         elif target.kind == NARROW:
             for i in range(x.size):
                 result = np.float32(_operate(op, x[i], y[i]))
-                out[i] = narrow(result, target, NEAREST_EVEN, _NO_BITS, False)
+                out[i] = narrow(result, target, NEAREST_EVEN + GENERAL, _NO_BITS, False)
         else:
             for i in range(x.size):
                 result = np.float32(_operate(op, x[i], y[i]))
-                out[i] = masked(result, target, NEAREST_EVEN, _NO_BITS)
+                out[i] = masked(result, target, NEAREST_EVEN + GENERAL, _NO_BITS)
 
     return in_float32
 

@@ -15,6 +15,7 @@ from numba import njit
 
 from fpemu.kernels.cache import kernel
 from fpemu.kernels.step import (
+    GENERAL,
     MASKED,
     NARROW,
     NEAREST_EVEN,
@@ -120,17 +121,17 @@ def _row(step, scalar):
 
 @njit
 def _narrow(x, target):
-    return narrow(x, target, NEAREST_EVEN, np.int32(0), True)
+    return narrow(x, target, NEAREST_EVEN + GENERAL, np.int32(0), True)
 
 
 @njit
 def _narrow_without_minus_zero(x, target):
-    return narrow(x, target, NEAREST_EVEN, np.int32(0), False)
+    return narrow(x, target, NEAREST_EVEN + GENERAL, np.int32(0), False)
 
 
 @njit
 def _masked(x, target):
-    return masked(x, target, NEAREST_EVEN, np.int32(0))
+    return masked(x, target, NEAREST_EVEN + GENERAL, np.int32(0))
 
 
 @njit

@@ -1,7 +1,7 @@
 """Rounding whole arrays: a flat array of one carrier in, a flat array of the other or same out.
 
-`quantize32[mode]` and `quantize64[mode]` are compiled for one rounding mode each, when first
-called; stochastic rounding has kernels of its own, which also take a seed.
+`quantize32[mode]` and `quantize64[mode]` are compiled for one rounding mode each (and for float32
+one kind of overflow), when first called; stochastic rounding has kernels of its own, which also take a seed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ import numpy as np
 from fpemu.kernels.cache import kernel
 from fpemu.kernels.philox import TILE, fill_first, fill_second
 from fpemu.kernels.step import (
-    FLUSH,
     MASKED,
-    MODES,
     NARROW,
-    STOCHASTIC,
     WIDE,
     masked,
     narrow,
@@ -105,7 +102,16 @@ def _stochastic64(mode):
     return stochastic64
 
 
-quantize32 = {mode: _quantize32(mode) for mode in MODES}
-quantize64 = {mode: _quantize64(mode) for mode in MODES}
-stochastic32 = {mode: _stochastic32(mode) for mode in (STOCHASTIC, STOCHASTIC + FLUSH)}
-stochastic64 = {mode: _stochastic64(mode) for mode in (STOCHASTIC, STOCHASTIC + FLUSH)}
+class _ByMode(dict):
+    """Kernels by mode, each made when it is first asked for."""
+
+    def __init__(self, make) -> None:
+        self._make = make
+
+    def __missing__(self, mode: int):
+        self[mode] = self._make(mode)
+        return self[mode]
+
+
+quantize32, quantize64 = _ByMode(_quantize32), _ByMode(_quantize64)
+stochastic32, stochastic64 = _ByMode(_stochastic32), _ByMode(_stochastic64)

@@ -49,7 +49,11 @@ NEAREST_EVEN, NEAREST_AWAY, TOWARD_ZERO, TOWARD_POSITIVE, TOWARD_NEGATIVE, TO_OD
 NEAREST_EVEN_CODE, STOCHASTIC = 6, 7
 # Added to a mode: results below the smallest normal become zero.
 FLUSH = 8
-MODES = (*range(7), *range(8, 15))  # the deterministic ones
+# Added to a mode, for float32 carriers: what is known of overflow, so that less has to be done.
+ALIKE = 0  # it gives what an infinity gives
+CLAMPED = 16  # it gives the largest value of its sign
+OUTWARD = 32  # a directed mode: outward what an infinity gives, inward the largest value
+GENERAL = 48  # nothing is known
 
 
 class Target(NamedTuple):
@@ -117,19 +121,33 @@ def _signed32(rounded, bits, target, mode, minus_zero):
     or NaN. `minus_zero` is a constant at compile time."""
     sign = np.int32(bits & SIGN32)
     magnitude = np.int32(bits & MAGNITUDE32)
+    largest = np.uint32(bits32(target.largest))
+    # Unsigned, because adding to a NaN's bits may have carried into the sign.
+    unsigned = np.uint32(rounded)
+    if mode & 48 == CLAMPED:
+        unsigned = min(unsigned, largest)
+    elif mode & 48 == OUTWARD:
+        inward = (bits < np.int32(0)) == (mode & 7 == TOWARD_POSITIVE)
+        unsigned = min(unsigned, largest) if inward else unsigned
+    rounded = np.int32(unsigned)
     if minus_zero:
         result = np.int32(rounded | sign)
     else:
         result = np.int32(rounded | (sign if rounded != np.int32(0) else np.int32(0)))
-    overflow = _with_sign(target.overflow, bits)
-    if mode & 7 == TOWARD_POSITIVE or mode & 7 == TOWARD_NEGATIVE:
-        negative = _with_sign(target.overflow_negative, bits)
-        overflow = negative if bits < np.int32(0) else overflow
-    infinity = _with_sign(target.infinity, bits)
-    beyond = overflow if magnitude < EXPONENT32 else infinity
+    beyond = _with_sign(target.infinity, bits)
+    if mode & 48 == GENERAL:
+        overflow = _with_sign(target.overflow, bits)
+        if mode & 7 == TOWARD_POSITIVE or mode & 7 == TOWARD_NEGATIVE:
+            negative = _with_sign(target.overflow_negative, bits)
+            overflow = negative if bits < np.int32(0) else overflow
+        beyond = overflow if magnitude < EXPONENT32 else beyond
     beyond = beyond if magnitude <= EXPONENT32 else NAN32
-    # Unsigned, because adding to a NaN's bits may have carried into the sign.
-    fits = np.uint32(rounded) <= np.uint32(bits32(target.largest))
+    if mode & 48 == CLAMPED:
+        fits = magnitude < EXPONENT32
+    elif mode & 48 == OUTWARD:
+        fits = (unsigned <= largest) & (magnitude < EXPONENT32)
+    else:
+        fits = unsigned <= largest
     return float32_of(np.int32(result if fits else beyond))
 
 
