@@ -20,6 +20,7 @@ from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, as_format, format_of_dtype
 from fpemu.inputs import cast
 from fpemu.interchange import to_dtype
+from fpemu.reals import is_finite, is_infinite, is_nan, is_negative, written
 
 _UFUNCS = {
     np.add: "add",
@@ -56,6 +57,13 @@ _COMPARISONS = (
     *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
     *(np.isfinite, np.isinf, np.isnan, np.signbit),
 )
+# The same for values beyond float64, which NumPy does not ask such questions.
+_KINDS = {
+    np.isfinite: is_finite,
+    np.isinf: is_infinite,
+    np.isnan: is_nan,
+    np.signbit: is_negative,
+}
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -83,7 +91,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, values: np.ndarray, f: Format) -> None:
         """For internal use: `values` must be values of `f` in its carrier dtype."""
-        view = np.asarray(values).view()  # NumPy turns 0-d results into scalars
+        view = np.asarray(values, carrier_dtype(f)).view()  # NumPy turns 0-d results into scalars
         view.flags.writeable = False
         object.__setattr__(self, "_values", view)
         object.__setattr__(self, "format", f)
@@ -114,7 +122,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return codes_of(self._values, self.format)
 
     def to_numpy(self) -> np.ndarray:
-        """A copy of the values as float32 (float64 where float32 would not hold them)."""
+        """A copy of the values as float32 (float64 where float32 would not hold them, and Fractions
+        where float64 would not)."""
         return self._values.copy()
 
     def to_ml_dtypes(self) -> np.ndarray:
@@ -127,12 +136,12 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return to_dtype(self._values, self.format)
 
     def tolist(self) -> object:
-        """The values as nested lists of Python floats, exactly."""
-        return self._values.astype(np.float64).tolist()
+        """The values as nested lists of Python floats, exactly (Fractions beyond float64)."""
+        return self._values.tolist()
 
-    def item(self) -> float:
-        """The one value of an array with one element, as a Python float."""
-        return float(self._values.item())
+    def item(self) -> Any:
+        """The one value of an array with one element, as a Python float (or Fraction)."""
+        return self._values.item()
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         if dtype is None or np.dtype(dtype) == self._values.dtype:  # type: ignore[call-overload]
@@ -142,7 +151,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return self._values.astype(dtype)  # type: ignore[call-overload]
 
     def __float__(self) -> float:
-        return self.item()
+        return float(self._values.item())
 
     def __len__(self) -> int:
         return len(self._values)
@@ -156,7 +165,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         if self.size > 1000:
             body = f"<{'x'.join(map(str, self.shape))} values>"
         else:
-            body = str(self.tolist())
+            body = str(self.tolist() if self.format.fits_float64 else _written(self.tolist()))
         return f"fp.array({body}, {self.format!r})"
 
     def __bool__(self) -> bool:
@@ -192,7 +201,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return linalg.sum(self, axis, **options)
 
     def __neg__(self) -> Array:
-        saturation = context.current().saturation
+        """The sign changed and nothing else (IEEE 754 section 5.5.1); 0 has none in some formats, and
+        formats without a sign take negative numbers by the saturation in force."""
+        saturation = "none" if self.format.signed else context.current().saturation
         return Array(round_to(-self._values, self.format, saturation, count=False), self.format)
 
     def __abs__(self) -> Array:
@@ -223,7 +234,12 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         if ufunc in _COMPARISONS:
             operands = [_in_format(v, self.format, ufunc.__name__) for v in inputs]
             _check_broadcast(ufunc.__name__, operands)
-            return ufunc(*operands)
+            if not self.format.fits_float64 and ufunc in _KINDS:
+                kind = _KINDS[ufunc]
+                found = [kind(v) for v in operands[0].flat]
+                return np.array(found, bool).reshape(operands[0].shape)
+            with np.errstate(invalid="ignore"):  # NumPy's complaint about objects that are NaN
+                return ufunc(*operands)
         if ufunc in _TO_INTEGER:
             return round_to_integer(*inputs, rounding=_TO_INTEGER[ufunc])  # type: ignore[arg-type]
         return compute(_UFUNCS[ufunc], *inputs)
@@ -235,6 +251,23 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
 
+def _keeps_values() -> bool:
+    """Whether the arithmetic in force leaves the values of a format alone."""
+    now = context.current()
+    return now.subnormals == "gradual" and now.saturation != "finite"
+
+
+class _Written(str):
+    """Text that lists show without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _written(values: object) -> object:
+    return [_written(v) for v in values] if isinstance(values, list) else _Written(written(values))  # type: ignore[arg-type]
+
+
 def array(x: object, f: object, **settings) -> Array:
     """An `Array` of `x` rounded once to the format `f`; settings and errors as `quantize`.
 
@@ -242,7 +275,7 @@ def array(x: object, f: object, **settings) -> Array:
     [0.0999755859375, inf]
     """
     f = as_format(f)
-    if isinstance(x, Array) and x.format == f and not settings:
+    if isinstance(x, Array) and x.format == f and not settings and _keeps_values():
         return x
     return Array(quantize(x, f, **settings), f)
 
@@ -253,7 +286,7 @@ def compute(op: str, *operands: object, **options) -> Array:
     `op` is one of `elementwise.ARITHMETIC` or `elementwise.TRANSCENDENTAL`; `options` are those of
     `quantize`, by default the `arithmetic` in force.
     """
-    elementwise.check_op(op)
+    elementwise.check_op(op, len(operands))
     f, settings, values = _prepared(op, operands, options)
     chance = settings.chance if options.get("seed") is not None else settings.next_chance()
     rounded = elementwise.apply(
@@ -291,7 +324,7 @@ def flags_of(op: str, *operands: object, tininess: str | None = None, **options)
     >>> flags_of("divide", x, array([3.0, 0.5, 0.0], "fp16")).tolist()
     [1, 5, 16]
     """
-    elementwise.check_op(op)
+    elementwise.check_op(op, len(operands))
     f, settings, values = _prepared(op, operands, {**options, "tininess": tininess})
     return elementwise.flags_of(
         op,

@@ -16,12 +16,15 @@ from fpemu.formats import FP32, FP64, Format
 
 @functools.cache
 def carrier_dtype(f: Format) -> np.dtype:
-    """The dtype in which values of `f` travel: float32 if it holds them all exactly, else float64.
+    """The dtype in which values of `f` travel: float32 if it holds them all exactly, else float64;
+    for the few formats that reach beyond that, object, holding floats and Fractions.
 
     >>> from fpemu.formats import BF16, FP64
     >>> carrier_dtype(BF16), carrier_dtype(FP64)
     (dtype('float32'), dtype('float64'))
     """
+    if not f.fits_float64:
+        return np.dtype(object)
     fits = f.precision <= 24 and f.emax <= 127 and f.emin - f.fraction_bits >= -149
     return np.dtype(np.float32 if fits else np.float64)
 

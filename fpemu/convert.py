@@ -62,7 +62,8 @@ def quantize(
 
     Returns
     -------
-    ndarray of `x`'s shape, float32 or float64 (`carrier_dtype`), holding the values exactly.
+    ndarray of `x`'s shape, float32 or float64, holding the values exactly (`carrier_dtype`; object,
+    holding floats and Fractions, for the few formats that reach beyond float64).
     NaN gives NaN (positive, quiet); in a format without NaN it is an error, except that
     saturation "finite" stores the largest value. Infinities and overflow follow `saturation`.
     -0 stays -0 where the format has it, and tiny negative values become -0; else +0. Negative
@@ -96,7 +97,7 @@ def quantize(
     result = _prepare_out(out, values.shape, f)
     if values.dtype.kind in "iu":
         values = _carried_integers(values, f, settings)
-    if "daz" in settings.subnormals and values.dtype != object:
+    if "daz" in settings.subnormals:
         values = without_subnormals(values, source)
     return round_to(
         values,
@@ -187,7 +188,8 @@ def exceptions(
     **settings: str,
 ) -> flags.Seen:
     """What rounding `before` to `after`, values of `f`, signals; see `flags.of_rounding`."""
-    if before.dtype == object or (f.precision > 51 and f != FP64):
+    no_kernel = object in (before.dtype, carrier_dtype(f)) or (f.precision > 51 and f != FP64)
+    if no_kernel or (rounding == "stochastic" and roomy(f) is None):
         return flags.by_reference(
             before, f, chance, tininess=tininess, rounding=rounding, **settings
         )
@@ -210,8 +212,9 @@ def _beyond(before: np.ndarray, f: Format, rounding: str, chance: Chance | None)
     """Where `before`, rounded with an unbounded exponent, is above the largest value, and where it
     is below the smallest normal."""
     magnitude = np.abs(before)
-    wide = roomy(f)
-    if rounding == "stochastic" and wide is not None:
+    if rounding == "stochastic":
+        wide = roomy(f)
+        assert wide is not None
         freely = round_to(before, wide, "finite", rounding=rounding, chance=chance, count=False)
         freely = np.where(magnitude > wide.max, np.inf, np.abs(freely))
         return freely > f.max, freely < f.smallest_normal
@@ -279,7 +282,8 @@ def report(
         context.raise_flags(signalled, op, place)
         return
     nonzero = before != 0
-    small = nonzero & (np.abs(after) < f.smallest_normal)
+    with np.errstate(invalid="ignore"):  # NumPy's complaint about objects that are NaN
+        small = nonzero & (np.abs(after) < f.smallest_normal)
     counts = {
         "values": before.size,
         "nonzero": flags.number(nonzero),
@@ -320,10 +324,10 @@ def codes_of(values: np.ndarray, f: Format) -> np.ndarray:
     """The codes of `values` that are values of `f` already."""
     from fpemu.kernels import codec
 
-    values = np.asarray(cast(values, np.float64), order="C")
-    if f.emin < -1022:  # beyond float64's normal numbers
+    if _has_no_codec(f):
         listed = [exact.encode(v, f) for v in values.reshape(-1).tolist()]
         return np.array(listed, code_dtype(f)).reshape(values.shape)
+    values = np.asarray(cast(values, np.float64), order="C")
     codes = np.empty(values.shape, np.int64)
     none = -1
     codec.encode(
@@ -335,6 +339,11 @@ def codes_of(values: np.ndarray, f: Format) -> np.ndarray:
         codes.reshape(-1),
     )
     return codes.view(np.uint64).astype(code_dtype(f))
+
+
+def _has_no_codec(f: Format) -> bool:
+    """Whether some values are beyond float64's normal numbers."""
+    return f.emin < -1022 or not f.fits_float64
 
 
 def _layout(f: Format) -> tuple[int, int, int, int]:
@@ -361,8 +370,11 @@ def decode(codes: object, f: object) -> np.ndarray:
         bad = codes[(codes < 0) | (codes > top)].flat[0]
         raise ArgumentError(f"code {bad} does not fit {f.name}: allowed 0 to {top}")
     flat = np.ascontiguousarray(codes).astype(np.uint64).view(np.int64).reshape(-1)
-    if f.emin < -1022:
-        return _table(f)[flat].reshape(codes.shape)
+    if _has_no_codec(f):
+        values = np.empty(flat.shape, carrier_dtype(f))
+        for i, code in enumerate(np.ascontiguousarray(codes).reshape(-1).tolist()):
+            values[i] = _decoded(code, f)
+        return values.reshape(codes.shape)
     values = np.empty(flat.shape, np.float64)
     inf_code = -1 if f.inf_code is None else f.inf_code
     unit, keeps_sign = f.smallest_subnormal, f.has_negative_zero
@@ -390,21 +402,28 @@ def _prepare_out(out: np.ndarray | None, shape: tuple[int, ...], f: Format) -> n
     return out
 
 
-@functools.lru_cache(maxsize=8)
-def _table(f: Format) -> np.ndarray:
-    """The values of all codes of a format of at most 15 bits."""
-    return np.array([exact.decode(code, f) for code in range(1 << f.bits)])
+_decoded = functools.lru_cache(maxsize=1 << 16)(exact.decode)
 
 
 def without_subnormals(values: np.ndarray, f: Format) -> np.ndarray:
-    """`values` of the format `f` as "daz" reads them."""
+    """`values` of the format `f` as "daz" reads them; exact numbers other than floats are nobody's
+    subnormals, unless `f` itself has such values."""
+    if values.dtype == object:
+        read = np.empty(values.shape, object)
+        for i, v in enumerate(values.flat):
+            own = isinstance(v, float) or not f.fits_float64
+            read.flat[i] = exact.read_operand(v, f, "daz") if own else v
+        return read
     zero = np.copysign(values.dtype.type(0), values) if f.has_negative_zero else 0
     return np.where(np.abs(values) < f.smallest_normal, zero, values)
 
 
 def _without_nan(values: np.ndarray, f: Format, saturation: str) -> np.ndarray:
     bad = np.isnan(values)
-    return np.where(bad, exact.nan_of(f, saturation), values) if bad.any() else values
+    if not bad.any():
+        return values
+    wide = values.astype(carrier_dtype(f)) if values.dtype == np.float32 else values
+    return np.where(bad, float(exact.nan_of(f, saturation)), wide)
 
 
 def _mend_below_range(values: np.ndarray, f: Format, saturation: str, out: np.ndarray) -> None:
@@ -412,8 +431,8 @@ def _mend_below_range(values: np.ndarray, f: Format, saturation: str, out: np.nd
     know all signs and zero, have rounded to `out`."""
     below = (values < 0) & (out != 0) if f.has_zero else values <= 0
     if not f.has_zero:
-        np.copyto(out, f.smallest_normal, where=(out == 0) & ~below)
-    np.copyto(out, exact.below_range_of(f, saturation), where=below)
+        np.copyto(out, float(f.smallest_normal), where=(out < f.smallest_normal) & ~below)
+    np.copyto(out, float(exact.below_range_of(f, saturation)), where=below)
 
 
 def _round_exactly(values, f, rounding, saturation, subnormals, chance, out) -> None:
@@ -421,8 +440,6 @@ def _round_exactly(values, f, rounding, saturation, subnormals, chance, out) -> 
     settings = {"rounding": rounding, "saturation": saturation, "subnormals": subnormals}
     flat = out.reshape(-1)
     for i, v in enumerate(values.flat):
-        number = v
-        if not isinstance(v, (int, Fraction)):
-            number = float(v) if values.dtype != object else exact.read_operand(v, FP64, subnormals)
+        number = v if isinstance(v, (int, Fraction)) else float(v)
         away = chance.away(i) if rounding == "stochastic" else None
         flat[i] = exact.round_to(number, f, **settings, away=away)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from fpemu import exact, text
 from fpemu.errors import ArgumentError
 from fpemu.formats import BF16, E4M3, E5M2, FP16, FP32, NAMED, TF32, Format, as_format
+from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan, size_of, written
 
 DEFAULT_FORMATS = (FP32, TF32, FP16, BF16, E4M3, E5M2)
 
@@ -27,13 +28,13 @@ class Shown(str):
         return str(self)
 
 
-def parse_number(written: str) -> exact.Number:
+def parse_number(said: str) -> Number:
     """The exact value of a number as written: 0.1, 1e-7, 2^-25, 1/3, 0x1p-3, inf, nan.
 
     >>> parse_number("0.1")
     Fraction(1, 10)
     """
-    clean = written.strip().lower().replace("_", "")
+    clean = said.strip().lower().replace("_", "")
     try:
         if clean.lstrip("+-") in ("inf", "infinity", "nan"):
             return float(clean)
@@ -48,7 +49,7 @@ def parse_number(written: str) -> exact.Number:
         value = Fraction(base) ** int(exponent) if power else Fraction(clean)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ArgumentError(
-            f"{written!r} is not a number; write for example 0.1, 1e-7, 2^-25, 1/3, 0x1p-3, inf or nan"
+            f"{said!r} is not a number; write for example 0.1, 1e-7, 2^-25, 1/3, 0x1p-3, inf or nan"
         ) from None
     return -0.0 if value == 0 and clean.startswith("-") else value
 
@@ -69,14 +70,14 @@ def _hexadecimal(clean: str) -> Fraction:
     return -magnitude if sign == "-" else magnitude
 
 
-def decimal(x: float) -> str:
+def decimal(x: Real) -> str:
     """The exact decimal expansion of a float, in scientific form where it would be long.
 
     >>> decimal(0.0999755859375), decimal(2.0**-24)
     ('0.0999755859375', '5.9604644775390625E-8')
     """
-    if not math.isfinite(x):
-        return str(x)
+    if isinstance(x, Fraction) or not math.isfinite(x):
+        return written(x)
     if x == 0:
         return "-0" if math.copysign(1, x) < 0 else "0"
     digits = Decimal(x).normalize(Context(prec=1200))
@@ -98,7 +99,7 @@ def split_bits(code: int, f: Format) -> str:
     return " ".join(field for field in fields if field)
 
 
-def describe(x: exact.Number, f: Format) -> dict[str, object]:
+def describe(x: Number, f: Format) -> dict[str, object]:
     """`x` rounded once to `f`, nearest even: code, bits, exact value, error, neighbours."""
     if isinstance(x, float) and math.isnan(x) and not f.has_nan:
         fields = ("code", "bits", "value", "below", "above", "error_ulps")
@@ -115,10 +116,10 @@ def describe(x: exact.Number, f: Format) -> dict[str, object]:
         "above": None,
         "error_ulps": None,
     }
-    if math.isfinite(value):
+    if is_finite(value):
         below, above = neighbours(value, f)
         row["below"], row["above"] = decimal(below), decimal(above)
-        if not isinstance(x, float) or math.isfinite(x):
+        if is_finite(x):
             exact_x = Fraction(x)
             e = max(exact.floor_log2(abs(Fraction(value))), f.emin) if value else f.emin
             ulp = Fraction(2) ** (e - f.fraction_bits)
@@ -126,18 +127,18 @@ def describe(x: exact.Number, f: Format) -> dict[str, object]:
     return row
 
 
-def kind_of(value: float, f: Format) -> str:
+def kind_of(value: Real, f: Format) -> str:
     """zero, subnormal, normal, infinite or nan."""
-    if math.isnan(value):
+    if is_nan(value):
         return "nan"
-    if math.isinf(value):
+    if is_infinite(value):
         return "infinite"
     if value == 0:
         return "zero"
-    return "subnormal" if abs(value) < f.smallest_normal else "normal"
+    return "subnormal" if size_of(value) < f.smallest_normal else "normal"
 
 
-def neighbours(value: float, f: Format) -> tuple[float, float]:
+def neighbours(value: Real, f: Format) -> tuple[Real, Real]:
     """The next smaller and the next larger value of `f` (infinite or the largest at the ends)."""
     step = Fraction(f.smallest_subnormal) / 4
     if value == f.min and not f.signed:

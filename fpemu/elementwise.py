@@ -21,7 +21,7 @@ from fpemu import context, convert, exact, flags, functions, fused, residual
 from fpemu.carriers import carrier_dtype, has_step64
 from fpemu.chance import Chance
 from fpemu.convert import report, round_to, without_subnormals
-from fpemu.errors import ArgumentError
+from fpemu.errors import ArgumentError, unknown
 from fpemu.formats import FP64, Format
 
 ARITHMETIC = exact.OPERATIONS
@@ -59,7 +59,7 @@ def apply(
         direct = fused.apply(op, tuple(map(np.asarray, operands)), f, saturation)
         if direct is not None:
             return direct
-    wide = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in operands))
+    wide = _widened(operands, f)
     if "daz" in subnormals:
         wide = tuple(without_subnormals(v, f) for v in wide)
     chance = chance or Chance()
@@ -85,7 +85,7 @@ def flags_of(
 ) -> np.ndarray:
     """The IEEE exceptions of `op` for each element, as uint8 of `flags.Flag` bits."""
     flags.check_tininess(tininess)
-    wide = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in operands))
+    wide = _widened(operands, f)
     if "daz" in settings.get("subnormals", "gradual"):
         wide = tuple(without_subnormals(v, f) for v in wide)
     rounding = settings.get("rounding", "nearest_even")
@@ -96,6 +96,12 @@ def flags_of(
         source, inexact = _exact_enough(op, wide, f, rounding, chance, True)
     out = round_to(source, f, **settings, chance=chance, count=False)
     return flags.as_bits(_seen(op, wide, source, out, inexact, f, settings, chance, tininess))
+
+
+def _widened(operands, f: Format) -> tuple[np.ndarray, ...]:
+    """The operands as float64 (object, where that cannot hold them), in one shape."""
+    dtype = np.float64 if f.fits_float64 else object
+    return tuple(np.broadcast_arrays(*(np.asarray(v, dtype) for v in operands)))
 
 
 def _fits(f: Format, rounding: str, chance: Chance) -> bool:
@@ -247,9 +253,9 @@ def _seen64(op, wide, source, f, settings, tininess) -> flags.Seen:
 def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np.ndarray:
     out = np.empty(wide[0].shape, carrier_dtype(f))
     flat = out.reshape(-1)
-    for i, numbers in enumerate(zip(*(v.flat for v in wide), strict=True)):
+    for i, numbers in enumerate(_rows(wide)):
         away = chance.away(i) if settings["rounding"] == "stochastic" else None
-        flat[i] = exact.compute(op, *map(float, numbers), f=f, away=away, **settings)
+        flat[i] = exact.compute(op, *numbers, f=f, away=away, **settings)
     if watched:
         tininess = context.current().tininess
         seen = _seen_by_reference(op, wide, f, settings, chance, tininess)
@@ -260,28 +266,32 @@ def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np
 def _sources(op: str, wide) -> np.ndarray:
     """The exact results as float64, good enough to tell zero from everything else."""
     values = []
-    for numbers in zip(*(v.flat for v in wide), strict=True):
-        value, _ = exact.exact_result(op, *map(float, numbers))
+    for numbers in _rows(wide):
+        value, _ = exact.exact_result(op, *numbers)
         values.append(1.0 if isinstance(value, Fraction) else float(value))
     return np.array(values).reshape(wide[0].shape)
+
+
+def _rows(wide):
+    """The operands of each element as Python's numbers."""
+    return zip(*(v.reshape(-1).tolist() for v in wide), strict=True)
 
 
 def _seen_by_reference(op, wide, f, settings, chance, tininess) -> flags.Seen:
     shape = np.shape(wide[0])
     seen = {name: np.zeros(shape, bool) for name in exact.FLAGS}
-    for i, numbers in enumerate(zip(*(np.ravel(v) for v in wide), strict=True)):
+    for i, numbers in enumerate(_rows(wide)):
         away = chance.away(i) if settings.get("rounding") == "stochastic" else None
-        values = map(float, numbers)
         for name in exact.flags_of_operation(
-            op, *values, f=f, tininess=tininess, away=away, **settings
+            op, *numbers, f=f, tininess=tininess, away=away, **settings
         ):
             seen[name].reshape(-1)[i] = True
     return seen
 
 
-def check_op(op: str) -> None:
-    """Raise `ArgumentError` unless `op` is an operation."""
-    if op not in (*ARITHMETIC, *TRANSCENDENTAL):
-        raise ArgumentError(
-            f"unknown operation {op!r}; allowed: {', '.join((*ARITHMETIC, *TRANSCENDENTAL))}"
-        )
+def check_op(op: str, operands: int) -> None:
+    """Raise `ArgumentError` unless `op` is an operation and takes so many `operands`."""
+    if op not in exact.OPERANDS:
+        raise unknown("operation", op, exact.OPERANDS)
+    if operands != exact.OPERANDS[op]:
+        raise ArgumentError(f"{op} takes {exact.OPERANDS[op]} operands, got {operands}")

@@ -35,6 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpemu.errors import ArgumentError, unknown
+from fpemu.reals import Real, scaled
 
 ENCODINGS = ("ieee", "fn", "fnuz", "finite", "p3109_extended", "p3109_finite", "fnu")
 
@@ -46,16 +47,20 @@ class Format:
     Parameters
     ----------
     name : what it prints as.
-    exponent_bits : width of the exponent field, 1 to 11.
+    exponent_bits : width of the exponent field, 1 to 11; with P3109's encodings to 15.
     fraction_bits : width of the stored fraction, 0 to 52 (the leading 1 is not stored).
     bias : subtracted from the exponent field; by default ``2**(exponent_bits-1) - 1``, and
         one more for "fnuz" and the P3109 encodings.
     encoding : see the module's table.
     signed : whether there is a sign bit ("fnu" has none).
 
+    Values are Python floats; the few formats that reach beyond float64 (more than 11 exponent bits,
+    or an unusual bias) have Fractions there, and only the slow exact reference computes in them.
+
     Raises
     ------
-    ArgumentError : a field out of range, or values that a float64 cannot hold exactly.
+    ArgumentError : a field out of range, fields of more than 63 bits together, or values outside of
+        2**-33000 to 2**33000.
 
     >>> dlfloat = Format(name="dlfloat", exponent_bits=6, fraction_bits=9)
     >>> dlfloat.bits, dlfloat.bias, dlfloat.max
@@ -74,7 +79,8 @@ class Format:
             raise ArgumentError(f"a format's name must be a non-empty string, got {self.name!r}")
         if self.encoding not in ENCODINGS:
             raise unknown("encoding", self.encoding, ENCODINGS)
-        for field, low, high in (("exponent_bits", 1, 11), ("fraction_bits", 0, 52)):
+        widest = 15 if self.follows_p3109 else 11
+        for field, low, high in (("exponent_bits", 1, widest), ("fraction_bits", 0, 52)):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ArgumentError(
@@ -103,11 +109,15 @@ class Format:
             object.__setattr__(self, "bias", default)
         elif isinstance(self.bias, bool) or not isinstance(self.bias, int):
             raise ArgumentError(f"bias must be an integer, got {self.bias!r}")
-        if self.emax > 1023 or self.emin - self.fraction_bits < -1074:
+        if self.exponent_bits + self.fraction_bits > 63:
+            raise ArgumentError(
+                "exponent_bits and fraction_bits must not exceed 63 together, got "
+                f"{self.exponent_bits} and {self.fraction_bits}"
+            )
+        if self.emax > 33000 or self.emin - self.fraction_bits < -33000:
             raise ArgumentError(
                 f"bias {self.bias} gives values from 2**{self.emin - self.fraction_bits} to about "
-                f"2**{self.emax}, but values are held in float64: they must lie within 2**-1074 "
-                "to 2**1023"
+                f"2**{self.emax}; they must lie within 2**-33000 to 2**33000"
             )
 
     # Equality by the fields, quick where it is the same object: formats are compared all the time.
@@ -153,16 +163,16 @@ class Format:
     # -- values ---------------------------------------------------------------------------
 
     @functools.cached_property
-    def max(self) -> float:
+    def max(self) -> Real:
         """Largest finite number."""
         field = self._max_code >> self.fraction_bits
         fraction = self._max_code & ((1 << self.fraction_bits) - 1)
         normal = field >= self.first_normal_field
         whole = fraction + ((1 << self.fraction_bits) if normal else 0)
-        return math.ldexp(whole, self.emax - self.fraction_bits)
+        return scaled(whole, self.emax - self.fraction_bits)
 
     @property
-    def min(self) -> float:
+    def min(self) -> Real:
         """Smallest finite number: the most negative, without a sign zero, in E8M0 2**-127."""
         if self.signed:
             return -self.max
@@ -174,15 +184,20 @@ class Format:
         return math.ldexp(1.0, -self.fraction_bits)
 
     @functools.cached_property
-    def smallest_normal(self) -> float:
+    def smallest_normal(self) -> Real:
         """Smallest positive number with full precision, ``2**emin``."""
-        return math.ldexp(1.0, self.emin)
+        return scaled(1, self.emin)
 
-    @property
-    def smallest_subnormal(self) -> float:
+    @functools.cached_property
+    def smallest_subnormal(self) -> Real:
         """Smallest positive number, ``2**(emin - fraction_bits)``; a normal one if there are
         no others."""
-        return math.ldexp(1.0, self.emin - self.fraction_bits)
+        return scaled(1, self.emin - (self.fraction_bits if self.has_zero else 0))
+
+    @functools.cached_property
+    def fits_float64(self) -> bool:
+        """Whether float64 holds every value exactly."""
+        return self.emax <= 1023 and self.emin - self.fraction_bits >= -1074
 
     # -- what the codes can say -----------------------------------------------------------
 
@@ -329,10 +344,10 @@ def p3109(bits: int, precision: int, signed: bool = True, extended: bool = True)
     One NaN, no negative zero, subnormals. The bias is ``2**(bits-precision-1)``, without a sign
     ``2**(bits-precision)``.
 
-    Raises
-    ------
-    ArgumentError : a number out of range, or one of the 32 formats whose values float64 cannot
-        hold: those with more than 11 exponent bits (from binary12p1u and binary13p1s on).
+    The 32 formats with more than 11 exponent bits (from binary12p1u and binary13p1s on) reach beyond
+    float64; see `Format`.
+
+    Raises `ArgumentError` for a number out of range.
 
     Source: IEEE P3109 interim report 4.0, section 3.
 
@@ -354,11 +369,6 @@ def p3109(bits: int, precision: int, signed: bool = True, extended: bool = True)
         )
     name = f"binary{bits}p{precision}{'s' if signed else 'u'}{'e' if extended else 'f'}"
     exponent_bits = int(bits - precision + (0 if signed else 1))
-    if exponent_bits > 11:
-        raise ArgumentError(
-            f"{name} has {exponent_bits} exponent bits and so values beyond 2**{2 ** (exponent_bits - 2)}; "
-            "fpemu holds values in float64: at most 11 exponent bits"
-        )
     encoding = "p3109_extended" if extended else "p3109_finite"
     return Format(name, exponent_bits, int(precision) - 1, encoding=encoding, signed=bool(signed))
 
@@ -453,11 +463,11 @@ class FormatInfo:
     iexp: int
     minexp: int
     maxexp: int
-    max: float
-    min: float
-    smallest_normal: float
-    smallest_subnormal: float
-    tiny: float
+    max: Real
+    min: Real
+    smallest_normal: Real
+    smallest_subnormal: Real
+    tiny: Real
 
 
 def finfo(f: object) -> FormatInfo:
@@ -472,6 +482,7 @@ def finfo(f: object) -> FormatInfo:
     """
     f = as_format(f)
     digits = int(-math.log10(f.eps)) if f.fraction_bits else 0
+    below_one = (-1 if f.emin < 0 else 0) - f.fraction_bits  # 1 may be the smallest normal
     return FormatInfo(
         bits=f.bits,
         nexp=f.exponent_bits,
@@ -479,9 +490,9 @@ def finfo(f: object) -> FormatInfo:
         precision=digits,
         resolution=float(f"1e-{digits}"),
         eps=f.eps,
-        epsneg=f.eps / 2,
+        epsneg=math.ldexp(1.0, below_one),
         machep=-f.fraction_bits,
-        negep=-f.fraction_bits - 1,
+        negep=below_one,
         iexp=f.exponent_bits,
         minexp=f.emin,
         maxexp=f.emax + 1,

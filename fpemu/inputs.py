@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
-from fpemu import exact
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, format_of_dtype
+from fpemu.reals import Number
+
+_SHORT_INTEGERS = ("int1", "int2", "int4", "uint1", "uint2", "uint4")  # of ml_dtypes
 
 
 def numbers_of(x: object) -> tuple[np.ndarray, Format]:
@@ -30,6 +33,8 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
     if f is not None:
         native = np.float64 if f == FP64 else np.float32
         return cast(values, native), own if isinstance(own, Format) else f
+    if values.dtype.name in _SHORT_INTEGERS:
+        values = values.astype(np.int8)
     if values.dtype.kind in "bui":
         as_float = values.astype(np.float64)
         if values.dtype.itemsize < 8 or not np.any(np.abs(as_float) >= 2.0**53):
@@ -37,7 +42,8 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
         return values, FP64
     if values.dtype.kind == "f" or values.dtype == object:  # long doubles, and Python's numbers
         numbers = [_exact_number(v) for v in values.flat]
-        return np.array([*numbers, None], object)[:-1].reshape(values.shape), FP64
+        listed = np.array([*numbers, None], object)[:-1].reshape(values.shape)
+        return listed, own if isinstance(own, Format) else FP64
     raise UnsupportedError(
         f"cannot round values of dtype {values.dtype}; allowed: floats, integers, booleans, "
         "Fractions and Decimals (take real and imaginary parts of complex values yourself)"
@@ -78,16 +84,18 @@ def _with_large_integers(x: object, values: np.ndarray) -> np.ndarray:
     return np.asarray(x, object)
 
 
-def _exact_number(v: object) -> exact.Number:
-    if isinstance(v, (float, np.float16, np.float32)):
-        return float(v)
-    if isinstance(v, (bool, int, np.integer)):
+def _exact_number(v: object) -> Number:
+    if isinstance(v, np.ndarray) and v.ndim == 0:
+        v = v[()]
+    if isinstance(v, float) or (isinstance(v, np.generic) and format_of_dtype(v.dtype)):
+        return float(v)  # type: ignore[arg-type]
+    if isinstance(v, (bool, int, np.integer, np.bool_)):
         return int(v)
     if isinstance(v, Fraction):
         return v
     if isinstance(v, (Decimal, np.longdouble)):
         special = not (v.is_finite() if isinstance(v, Decimal) else np.isfinite(v))
         if special or v == 0:
-            return float(v)
+            return math.nan if isinstance(v, Decimal) and v.is_nan() else float(v)
         return Fraction(*v.as_integer_ratio())
     raise UnsupportedError(f"cannot round {v!r}; allowed: floats, integers, Fractions and Decimals")

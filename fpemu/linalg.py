@@ -19,6 +19,7 @@ from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
 from fpemu.convert import round_to
 from fpemu.errors import ArgumentError, SlowWarning, UnsupportedError, unknown
 from fpemu.formats import FP32, FP64, Format, as_format
+from fpemu.reals import Real, is_finite, size_of
 
 ORDERS = ("sequential",)
 
@@ -158,7 +159,7 @@ def accumulate_products(
     shape = (a.shape[0], b.shape[1])
     start = np.zeros(shape, carrier_dtype(accumulator)) if c is None else c
     carrier = carrier_for(*formats, saturation)
-    if not accumulator.has_nan and not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if carrier and not accumulator.has_nan and not (np.isfinite(a).all() and np.isfinite(b).all()):
         carrier = None  # what NaN becomes in a format without it, the reference knows
     if carrier is None:
         if a.shape[0] * a.shape[1] * b.shape[1] > 10_000:
@@ -192,8 +193,8 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
     rounded to 2p + 2 bits first (Figueroa 1995); a sum below the normal range is exact.
     """
     bits = fa.precision + fb.precision
-    if f.fraction_bits == 0:
-        return None  # ties are decided by the exponent's last bit, which the kernels do not do
+    if f.fraction_bits == 0 or not all(g.fits_float64 for g in (fa, fb, f)):
+        return None  # without a fraction, ties are decided by the exponent's last bit, which the kernels do not do
     if has_step32(f) and all(carrier_dtype(g) == np.float32 for g in (fa, fb, f)):
         lowest = fa.emin - fa.fraction_bits + fb.emin - fb.fraction_bits
         in_range = lowest >= -149 and fa.emax + fb.emax + 2 <= 127
@@ -215,17 +216,17 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
 
 def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) -> np.ndarray:
     """The same by `exact`: slow, for formats that no carrier is proven to serve."""
-    out = start.astype(np.float64)
+    out = start.astype(np.float64 if f.fits_float64 else object)
     counts: Counter[str] | None = Counter() if events.active() else None
     for i, j in np.ndindex(out.shape):
-        accumulator = float(start[i, j])
+        accumulator = start.item(i, j)
         for x, y in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
             product = exact.multiply(x, y, f, saturation=saturation)
             total = exact.add(accumulator, product, f, saturation=saturation)
             if counts is not None:
                 _count_exactly(counts, "multiply", x, y, product, f, saturation)
                 _count_exactly(counts, "add", accumulator, product, total, f, saturation)
-                finite = math.isfinite(accumulator) and math.isfinite(product)
+                finite = is_finite(accumulator) and is_finite(product)
                 counts["swamped"] += finite and product != 0 and total == accumulator
             accumulator = total
         out[i, j] = accumulator
@@ -234,7 +235,7 @@ def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) 
     return out.astype(carrier_dtype(f))
 
 
-def _count_exactly(counts, kind, x: float, y: float, after: float, f: Format, saturation) -> None:
+def _count_exactly(counts, kind, x: Real, y: Real, after: Real, f: Format, saturation) -> None:
     value, _ = exact.exact_result(kind, x, y)
     nonzero = value != 0
     counts["values"] += 1
@@ -244,7 +245,7 @@ def _count_exactly(counts, kind, x: float, y: float, after: float, f: Format, sa
         if name == "overflow" and saturation != "none":
             counts["saturated"] += 1
     counts["flushed_to_zero"] += nonzero and after == 0
-    counts["subnormal"] += 0 < abs(after) < f.smallest_normal
+    counts["subnormal"] += 0 < size_of(after) < f.smallest_normal
 
 
 def _record(place: str, op: str, counts: np.ndarray, kernels, saturation: str) -> None:

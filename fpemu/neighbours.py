@@ -16,6 +16,7 @@ from fpemu.convert import codes_of, decode, round_to
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format, as_format
 from fpemu.inputs import as_objects, numbers_of
+from fpemu.reals import Real, is_finite, is_negative, scaled, size_of, written
 
 CLASSES = (
     *("-Infinity", "-Normal", "-Subnormal", "-Zero"),
@@ -60,10 +61,19 @@ def nextafter(x: object, toward: object, f: object) -> np.ndarray:
     [1.0078125, 1.0, 0.99609375]
     """
     f = as_format(f)
-    values, target = np.broadcast_arrays(_checked(x, f), np.asarray(toward, np.float64))
+    target, _ = numbers_of(toward)
+    target = as_objects(target) if target.dtype.kind in "iu" else target
+    values = _checked(x, f)
+    try:
+        values, target = np.broadcast_arrays(values, target)
+    except ValueError:
+        raise ArgumentError(
+            f"nextafter of shapes {values.shape} and {target.shape}: they do not broadcast"
+        ) from None
     up, down = _moved(values, f, 1), _moved(values, f, -1)
-    result = np.where(target > values, up, np.where(target < values, down, values))
-    return np.where(np.isnan(target), np.nan, result).astype(carrier_dtype(f))
+    with np.errstate(invalid="ignore"):
+        result = np.where(target > values, up, np.where(target < values, down, values))
+    return np.where(target != target, np.nan, result).astype(carrier_dtype(f))
 
 
 def ulp(x: object, f: object) -> np.ndarray:
@@ -76,13 +86,24 @@ def ulp(x: object, f: object) -> np.ndarray:
     [0.0009765625, 2.0, 5.960464477539063e-08]
     """
     f = as_format(f)
-    values = np.asarray(_checked(x, f), np.float64)
+    values = _checked(x, f)
+    if values.dtype == object:
+        listed = [_ulp_of(v, f) for v in values.flat]
+        return np.array([*listed, None], object)[:-1].reshape(values.shape)
+    values = values.astype(np.float64)
     magnitude = np.abs(values)
     finite = np.where(np.isfinite(magnitude), magnitude, 1.0)
     exponent = np.maximum(np.frexp(finite)[1] - 1, f.emin)
     exponent = np.where(finite == 0, f.emin, exponent)
     spacing = np.ldexp(1.0, exponent - f.fraction_bits)
     return np.where(np.isfinite(values), spacing, magnitude)
+
+
+def _ulp_of(x: Real, f: Format) -> Real:
+    if not is_finite(x):
+        return size_of(x)
+    e = exact.floor_log2(abs(Fraction(x))) if x else f.emin
+    return scaled(1, max(e, f.emin) - f.fraction_bits)
 
 
 def classify(x: object, f: object) -> np.ndarray:
@@ -94,10 +115,18 @@ def classify(x: object, f: object) -> np.ndarray:
     f = as_format(f)
     values = _checked(x, f)
     magnitude = np.abs(values)
-    kind = np.where(magnitude < f.smallest_normal, 2, 1)  # steps from infinity towards zero
-    kind = np.where(np.isinf(values), 0, np.where(magnitude == 0, 3, kind))
-    index = np.where(np.signbit(values), kind, 7 - kind)
-    return np.array(CLASSES)[np.where(np.isnan(values), 8, index)]
+    with np.errstate(invalid="ignore"):  # NumPy's complaint about objects that are NaN
+        below_normal = magnitude < f.smallest_normal
+    kind = np.where(below_normal, 2, 1)  # steps from infinity towards zero
+    kind = np.where(magnitude == np.inf, 0, np.where(magnitude == 0, 3, kind))
+    index = np.where(_signbit(values), kind, 7 - kind)
+    return np.array(CLASSES)[np.where(values != values, 8, index)]
+
+
+def _signbit(values: np.ndarray) -> np.ndarray:
+    if values.dtype != object:
+        return np.signbit(values)
+    return np.array([is_negative(v) for v in values.flat], bool).reshape(values.shape)
 
 
 def values(f: object) -> np.ndarray:
@@ -125,11 +154,13 @@ def shortest(x: float, f: object) -> str:
     ('0.1', '6e-08', '450.0')
     """
     f = as_format(f)
-    value = float(_checked(x, f))
-    if not math.isfinite(value) or value == 0:
+    value: Real = _checked(x, f).item()
+    if not is_finite(value) or value == 0:
         return repr(value)
-    wanted, magnitude = abs(value), Fraction(abs(value))
-    exponent = math.floor(math.log10(wanted))  # near powers of ten it may be one off, see below
+    wanted, magnitude = size_of(value), abs(Fraction(value))
+    exponent = math.floor(exact.floor_log2(magnitude) * math.log10(2))
+    if Fraction(10) ** (exponent + 1) <= magnitude:
+        exponent += 1
     for digits in range(1, 770):
         unit = Fraction(10) ** (exponent - digits + 1)
         below = magnitude // unit
@@ -164,29 +195,27 @@ def _checked(x: object, f: Format) -> np.ndarray:
     if not np.all(same):
         bad = given[~np.asarray(same, bool)].flat[0] if given.ndim else given[()]
         raise ArgumentError(
-            f"{bad if isinstance(bad, (int, Fraction)) else float(bad)!r} is not a value of {f.name}; round it first with quantize"
+            f"{written(bad if isinstance(bad, (int, Fraction)) else float(bad))} is not a value of "
+            f"{f.name}; round it first with quantize"
         )
     return rounded
 
 
 def _moved(x: np.ndarray, f: Format, step: int) -> np.ndarray:
     """`x` moved by `step` in the order of the values."""
-    codes = codes_of(x, f).astype(np.int64)
-    sign_bit = np.int64(1) << np.int64(f.bits - 1 if f.signed else f.bits)
-    if f.bits == 64:
-        with np.errstate(all="ignore"):
-            return np.nextafter(x, np.inf if step > 0 else -np.inf)
-    magnitude = codes & (sign_bit - 1)
-    negative = np.signbit(x) & ((magnitude != 0) | (step > 0) & f.has_negative_zero)
-    order = np.where(np.signbit(x), -magnitude, magnitude)
+    minus_sign = _signbit(x)
+    magnitude = codes_of(np.abs(x), f).astype(np.int64)
+    negative = minus_sign & ((magnitude != 0) | (step > 0) & f.has_negative_zero)
+    order = np.where(minus_sign, -magnitude, magnitude)
     top = f.max_code + (1 if f.has_inf or f.has_nan else 0)
-    new = np.clip(order + step, -top if f.signed else 0, top)
-    moved = np.asarray(decode(np.abs(new), f), np.float64)
+    low = -top if f.signed else 0
+    new = np.minimum(order, top - 1) + 1 if step > 0 else np.maximum(order, low + 1) - 1
+    moved = np.asarray(decode(np.abs(new), f))
     # Beyond the largest value of a format without infinity stands no code but NaN, and so it is
     # below the smallest of a format without a sign.
     moved = np.where((np.abs(new) > f.max_code) & (not f.has_inf), np.nan, moved)
     if f.has_nan and not f.signed:
-        moved = np.where(order + step < 0, np.nan, moved)
+        moved = np.where((order == 0) & (step < 0), np.nan, moved)
     minus = (new < 0) | ((new == 0) & negative & f.has_negative_zero)
-    moved = np.where(minus & ~np.isnan(moved), -moved, moved)
-    return np.where(np.isnan(x), np.nan, moved).astype(carrier_dtype(f))
+    moved = np.where(minus & (moved == moved), -moved, moved)
+    return np.where(x != x, np.nan, moved).astype(carrier_dtype(f))

@@ -24,8 +24,6 @@ MODES = tuple(mode for mode in ROUNDING if mode != "stochastic")
 PAIRS = ("add", "subtract", "multiply", "divide")
 OTHERS = tuple(op for op in exact.OPERATIONS if op not in (*PAIRS, "sqrt"))
 OPERATIONS = ("decode", "encode", "convert", *PAIRS, "sqrt", *OTHERS, *exact.FUNCTIONS)
-_OPERANDS = {"sqrt": 1, "round_to_integer": 1, "fma": 3}
-_OPERANDS |= {op: 1 for op in exact.FUNCTIONS if op not in ("power", "hypot")}
 
 
 @dataclass
@@ -151,7 +149,7 @@ def _points(f: Format, exhaustive: bool) -> np.ndarray:
 
 def _operation(f, op, mode, saturation, setting, exhaustive) -> Outcome:
     """`op` against `exact`."""
-    count = _OPERANDS.get(op, 2)
+    count = exact.OPERANDS[op]
     cheap = op in PAIRS or op == "sqrt"
     operands: tuple[np.ndarray, ...]
     if count == 1 and f.bits <= (16 if cheap or exhaustive else 8):

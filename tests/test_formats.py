@@ -99,8 +99,8 @@ def test_formats_are_immutable_values():
         ({"exponent_bits": 5, "fraction_bits": 0}, "use encoding 'fn', 'fnuz' or 'finite'"),
         ({"exponent_bits": 5, "fraction_bits": 2, "encoding": "iee"}, "did you mean 'ieee'?"),
         (
-            {"exponent_bits": 11, "fraction_bits": 2, "bias": 3000},
-            "must lie within 2**-1074 to 2**1023",
+            {"exponent_bits": 11, "fraction_bits": 2, "bias": 40000},
+            "must lie within 2**-33000 to 2**33000",
         ),
         ({"exponent_bits": 5, "fraction_bits": 2, "bias": 1.5}, "bias must be an integer, got 1.5"),
     ],
@@ -116,3 +116,13 @@ def test_unknown_format_lists_the_allowed_ones():
         fp.as_format("pf16")
     with pytest.raises(ValueError, match="allowed: fp64, fp32"):
         fp.as_format(3.5)
+
+
+def test_epsneg_is_the_distance_below_one_as_ml_dtypes_has_it():
+    for f in [g for g in NAMED.values() if g.signed and g.bits <= 32]:
+        info = fp.finfo(f)
+        assert info.epsneg == 1 - float(fp.next_down(1.0, f)), f
+        assert info.epsneg == 2.0**info.negep
+    for name in ("float6_e2m3fn", "float4_e2m1fn", "float8_e4m3fn", "bfloat16"):
+        theirs, ours = ml_dtypes.finfo(name), fp.finfo(name)
+        assert (float(theirs.epsneg), theirs.negep) == (ours.epsneg, ours.negep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -111,3 +112,18 @@ def test_what_is_not_a_value_is_refused(call, message):
     with pytest.raises(fp.ArgumentError) as caught:
         call()
     assert message in str(caught.value)
+
+
+def test_nextafter_toward_any_number():
+    just_above = Fraction(10**30 + 1, 10**30)
+    toward = [10**400, -(10**400), just_above, math.nan]
+    got = fp.nextafter([1.0] * 4, toward, "fp16").tolist()
+    assert got[:3] == [1.0009765625, 0.99951171875, 1.0009765625]
+    assert math.isnan(got[3])
+    assert fp.nextafter(2.0**53, 2**53 + 1, "fp64") == 2.0**53 + 2
+    with pytest.raises(fp.ArgumentError, match=r"nextafter of shapes \(2,\) and \(3,\)"):
+        fp.nextafter([1.0, 2.0], [1, 2, 3], "fp16")
+    with pytest.raises(fp.UnsupportedError, match="cannot round values of dtype"):
+        fp.nextafter(1.0, "a", "fp16")
+    wide = fp.Format("u63", 11, 52, signed=False)
+    assert fp.next_up([0.0, 1.0], wide).tolist() == [5e-324, 1 + 2.0**-52]

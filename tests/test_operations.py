@@ -319,3 +319,51 @@ def test_a_trap_raises_after_setting_the_flag():
             fp.quantize(1e9, "fp16")
     assert ctx.flags == {"inexact", "overflow", "divide_by_zero"}
     assert repr(ctx) == "fp.arithmetic(traps=['divide_by_zero', 'overflow'])"
+
+
+def test_watching_formats_that_span_float64s_range():
+    """Once wrong: overflow of stochastic rounding where no format has more exponents; an error for
+    formats without a sign."""
+    f = fp.p3109(12, 2)
+    x = np.full(64, f.max * (1 + 1 / 16))
+    with fp.arithmetic(rounding="stochastic", seed=1) as ctx, fp.trace() as t:
+        beyond = np.isinf(fp.quantize(x, f))
+    assert 0 < t.count("overflow") == np.count_nonzero(beyond) < 64
+    assert ctx.flags == {"inexact", "overflow"}
+    small = f.smallest_normal * (1 - 1 / 32)
+    with fp.arithmetic(rounding="stochastic", seed=1), fp.trace() as t:
+        fp.quantize(np.full(64, small), f)
+    assert 0 < t.count("underflow") < 64
+    unsigned = fp.Format("u", 11, 20, signed=False)
+    with fp.arithmetic(), fp.trace() as t:
+        assert fp.quantize([1.5, -1.0, -1e-320], unsigned).tolist()[0] == 1.5
+    assert (t.count("inexact"), t.count("invalid")) == (1, 1)
+
+
+def test_what_daz_reads_as_zero_signals_nothing_in_any_list():
+    for other in (1.0, 2.0**60):
+        with fp.arithmetic(subnormals="daz") as ctx, fp.trace() as t:
+            fp.quantize([1e-310, other], "fp32")
+        assert ctx.flags == set()
+        assert (t.count("nonzero"), t.count("flushed_to_zero")) == (1, 0)
+
+
+@pytest.mark.parametrize("op", exact.OPERANDS)
+def test_the_number_of_operands_is_checked(op):
+    x = fp.array([1.0, 2.0], "fp16")
+    right = exact.OPERANDS[op]
+    assert fp.compute(op, *[x] * right).shape == (2,)
+    for count in {1, 2, 3, 4} - {right}:
+        for function in (fp.compute, fp.flags_of):
+            with pytest.raises(fp.ArgumentError, match=f"{op} takes {right} operands, got {count}"):
+                function(op, *[x] * count)
+
+
+def test_negation_changes_the_sign_and_nothing_else():
+    x = fp.array([math.inf, -math.inf, 2.0**-24, 0.0, math.nan], "fp16")
+    with fp.arithmetic(saturation="finite", subnormals="ftz"):
+        assert_same((-x).to_numpy(), [-math.inf, math.inf, -(2.0**-24), -0.0, math.nan], [0] * 5)
+        # A conversion does what the block says, also from the format to itself.
+        assert fp.array(x, "fp16").tolist()[:3] == [65504.0, -65504.0, 0.0]
+    assert not np.signbit((-x).to_numpy()[4])
+    assert_same((-fp.array([0.0, 1.0], "e4m3fnuz")).to_numpy(), [0.0, -1.0], [0, 1])

@@ -381,3 +381,28 @@ def test_53_bits_in_another_format_than_fp64():
     f = fp.Format("g52", 8, 52)
     x = np.array([1 + 2.0**-52, math.pi, 1e-50])
     assert fp.quantize(x, f).tolist() == [exact.round_to(v, f) for v in x.tolist()]
+
+
+def test_nan_saturates_to_a_largest_value_that_float32_does_not_hold():
+    for f in (
+        fp.Format("low", 3, 2, bias=1000, encoding="finite"),
+        fp.Format("high", 9, 2, bias=-4, encoding="finite"),
+        fp.Format("long", 5, 30, encoding="finite"),
+    ):
+        for dtype in (np.float16, np.float32, np.float64):
+            with fp.arithmetic(saturation="finite") as ctx:
+                assert fp.quantize(np.array([np.nan], dtype), f).tolist() == [f.max]
+            assert ctx.flags == set(), (f, dtype)
+
+
+def test_lists_take_numbers_of_any_kind():
+    kinds = [fp.quantize(1e17, "fp32"), 2.0, np.True_, ml_dtypes.bfloat16(3), np.float16(0.5)]
+    assert fp.quantize(kinds, "fp64").tolist() == [float(np.float32(1e17)), 2.0, 1.0, 3.0, 0.5]
+    assert fp.quantize(np.array([1, -2], ml_dtypes.int4), "fp16").tolist() == [1.0, -2.0]
+    assert math.isnan(fp.quantize(Decimal("sNaN"), "fp16"))
+
+
+def test_decode_of_formats_below_float64s_normal_numbers_makes_no_table():
+    f = fp.Format("x", 3, 40, bias=1030)
+    assert fp.decode([1, 1 << 40], f).tolist() == [2.0**-1069, 2.0**-1029]
+    assert fp.next_up([2.0**-1029], f).tolist() == [2.0**-1029 + 2.0**-1069]

@@ -10,6 +10,7 @@ from fpemu.exact.codes import decode, encode
 from fpemu.exact.flags import FLAGS, TININESS, flags_of_operation, flags_of_rounding
 from fpemu.exact.operations import (
     FUNCTIONS,
+    OPERANDS,
     OPERATIONS,
     add,
     compute,
@@ -23,7 +24,6 @@ from fpemu.exact.operations import (
     total,
 )
 from fpemu.exact.rounding import (
-    Number,
     below_range_of,
     floor_log2,
     infinity_of,

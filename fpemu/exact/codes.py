@@ -8,24 +8,25 @@ from fractions import Fraction
 from fpemu.errors import ArgumentError
 from fpemu.exact.rounding import floor_log2, nan_of
 from fpemu.formats import Format
+from fpemu.reals import Real, is_infinite, is_nan, is_negative, scaled, size_of, written
 
 
-def encode(value: float, f: Format) -> int:
+def encode(value: Real, f: Format) -> int:
     """The code of `value`, which must be a value of `f`; NaN becomes `f.nan_code`.
 
     >>> from fpemu.formats import E4M3
     >>> hex(encode(-448.0, E4M3))
     '0xfe'
     """
-    if math.isnan(value):
+    if is_nan(value):
         if f.nan_code is None:
             nan_of(f, "none")
         return f.nan_code  # type: ignore[return-value]
     if value < 0 and not f.signed:
-        raise ArgumentError(f"{value!r} is not a value of {f.name}, which has no sign")
-    sign = (math.copysign(1.0, value) < 0) << (f.bits - 1)
-    magnitude = abs(value)
-    if math.isinf(magnitude):
+        raise ArgumentError(f"{written(value)} is not a value of {f.name}, which has no sign")
+    sign = is_negative(value) << (f.bits - 1)
+    magnitude = size_of(value)
+    if is_infinite(magnitude):
         if f.inf_code is None:
             raise ArgumentError(f"{value} is not a value of {f.name}")
         return sign | f.inf_code
@@ -35,12 +36,12 @@ def encode(value: float, f: Format) -> int:
     e = max(floor_log2(exact), f.emin) if exact else f.emin
     steps = exact / Fraction(2) ** (e - f.fraction_bits)
     if steps.denominator != 1 or exact > Fraction(f.max) or exact < Fraction(f.min):
-        raise ArgumentError(f"{value!r} is not a value of {f.name}; round it first")
+        raise ArgumentError(f"{written(value)} is not a value of {f.name}; round it first")
     field = (e + f._bias) if steps >= 1 << f.fraction_bits else 0
     return sign | (field << f.fraction_bits) | (int(steps) & ((1 << f.fraction_bits) - 1))
 
 
-def decode(code: int, f: Format) -> float:
+def decode(code: int, f: Format) -> Real:
     """The value of `code`.
 
     >>> from fpemu.formats import FP16
@@ -53,11 +54,12 @@ def decode(code: int, f: Format) -> float:
     magnitude = code - (1 << (f.bits - 1)) if negative else code
     if not f.has_negative_zero and negative and magnitude == 0:
         return math.nan
+    value: Real
     if magnitude > f.max_code:
         value = math.inf if magnitude == f.inf_code else math.nan
     else:
         field, fraction = divmod(magnitude, 1 << f.fraction_bits)
         normal = field >= f.first_normal_field
         whole = fraction + ((1 << f.fraction_bits) if normal else 0)
-        value = math.ldexp(whole, max(field, f.first_normal_field) - f._bias - f.fraction_bits)
-    return -value if negative and not math.isnan(value) else value
+        value = scaled(whole, max(field, f.first_normal_field) - f._bias - f.fraction_bits)
+    return -value if negative and not is_nan(value) else value

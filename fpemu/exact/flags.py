@@ -8,21 +8,21 @@ setting). Underflow is signalled when the result is tiny and inexact.
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
 from fpemu.errors import unknown
 from fpemu.exact.operations import exact_result, read_operands
-from fpemu.exact.rounding import Number, floor_log2, round_to, rounds_away
+from fpemu.exact.rounding import floor_log2, round_to, rounds_away
 from fpemu.formats import Format
+from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan
 
 FLAGS = ("inexact", "underflow", "overflow", "divide_by_zero", "invalid")
 TININESS = ("after", "before")
 
 
 def flags_of_operation(
-    op: str, *operands: float, f: Format, tininess: str = "after", away=None, **settings: Any
+    op: str, *operands: Real, f: Format, tininess: str = "after", away=None, **settings: Any
 ) -> set[str]:
     """What `op` on values of `f` signals; `round_to_integer` signals inexact as IEEE's "Exact".
 
@@ -35,7 +35,7 @@ def flags_of_operation(
     if signal:
         return {signal}
     flags = flags_of_rounding(value, f, tininess=tininess, away=away, **settings)
-    if op == "round_to_integer" and math.isfinite(read[0]) and value != read[0]:
+    if op == "round_to_integer" and is_finite(read[0]) and value != read[0]:
         flags.add("inexact")
     return flags
 
@@ -50,11 +50,11 @@ def flags_of_rounding(
     """
     if tininess not in TININESS:
         raise unknown("tininess", tininess, TININESS)
-    if isinstance(x, float) and math.isnan(x):
+    if is_nan(x):
         return set()
     result = round_to(x, f, away=away, **settings)
     rounding = settings.get("rounding", "nearest_even")
-    if x == 0 or (isinstance(x, float) and math.isinf(x)):
+    if x == 0 or is_infinite(x):
         return _flags_of_what_is_missing(result, x)
     exact = Fraction(x)
     on_grid = _rounded(exact, f, max(floor_log2(abs(exact)), f.emin), rounding, away)
@@ -75,8 +75,8 @@ def flags_of_rounding(
     return {name for name, happened in seen.items() if happened}
 
 
-def _flags_of_what_is_missing(result: float, x: Number) -> set[str]:
-    if math.isnan(result):
+def _flags_of_what_is_missing(result: Real, x: Number) -> set[str]:
+    if is_nan(result):
         return {"invalid"}
     return set() if result == x else {"inexact"}
 

@@ -20,14 +20,18 @@ from decimal import Decimal
 from fractions import Fraction
 
 from fpemu.exact.rounding import floor_log2
+from fpemu.reals import Real, is_finite, is_infinite, is_nan, is_negative, sign_of, size_of
 
-Result = tuple[Fraction | float, str]
+Result = tuple[Real, str]
 Interval = tuple[Fraction, Fraction]
 _NAN: Result = (math.nan, "")
 _INVALID: Result = (math.nan, "invalid")
 _BITS = 400
-# Beyond these magnitudes all results round alike: far above and far below every format.
-_HUGE, _TINY = Fraction(2) ** 3000, Fraction(1, 2**3000)
+# Beyond these magnitudes all results round alike: far above and far below every format, the widest
+# of which reach to 2**33000; and so near to 1 nothing but the side matters.
+_FAR = 70000
+_HUGE, _TINY = Fraction(2) ** _FAR, Fraction(1, 2**_FAR)
+_NEXT_TO_NOTHING = Fraction(1, 2**3000)
 
 
 def odd_root(x: Fraction) -> Fraction:
@@ -78,26 +82,44 @@ def _fraction_as_decimal(x: Fraction) -> Decimal:
     return Decimal(x.numerator * 5**k).scaleb(-k, decimal.Context(prec=decimal.MAX_PREC))
 
 
+def _is_tiny(x: Real) -> bool:
+    """Whether x is below what 400 bits show beside 1; then the first term of a series is the result,
+    but for the side on which the second one lies."""
+    return size_of(x) < Fraction(1, 2**500)
+
+
+def _beside(x: Real, outward: bool) -> Result:
+    """A number next to `x`, away from zero or toward it."""
+    return Fraction(x) * (1 + _NEXT_TO_NOTHING if outward else 1 - _NEXT_TO_NOTHING), ""
+
+
 # -- exponentials -------------------------------------------------------------------------------
 
 
-def _exp(x: float) -> Result:
-    if math.isinf(x):
+def _exp(x: Real) -> Result:
+    if is_infinite(x):
         return (math.inf if x > 0 else 0.0), ""
     if x == 0:
         return Fraction(1), ""
-    return _power_of_e(lambda digits: Decimal(x), x), ""
+    if size_of(x) > _FAR:
+        return (_HUGE if x > 0 else _TINY), ""
+    if _is_tiny(x):
+        return _beside(1.0, outward=x > 0)
+    exponent = _fraction_as_decimal(Fraction(x))
+    return _power_of_e(lambda digits: exponent), ""
 
 
-def _power_of_e(exponent: Callable[[int], Decimal], near: float) -> Fraction:
-    """e to a power that `exponent` gives to so many digits; `near` is a float64 close to it."""
-    if abs(near) > 1500:
-        return _HUGE if near > 0 else _TINY
+def _power_of_e(exponent: Callable[[int], Decimal]) -> Fraction:
+    """e to a power below 100,000 that `exponent` gives to so many digits: 2**k times e to a power
+    below 1, because numbers of many digits would be slow."""
+    k = int(_context(30).divide(exponent(30), _ln2(30)).to_integral_value())
 
     def enclose(digits: int) -> Interval:
-        return _around(_exp_of(exponent(digits + 10), digits + 10), digits)
+        context = _context(digits + 20)
+        rest = context.subtract(exponent(digits + 20), context.multiply(k, _ln2(digits + 20)))
+        return _around(context.exp(rest), digits)
 
-    return _narrowed(enclose)
+    return _narrowed(enclose) * Fraction(2) ** k
 
 
 @functools.cache
@@ -105,41 +127,50 @@ def _ln2(digits: int) -> Decimal:
     return _context(digits).ln(Decimal(2))
 
 
-def _exp2(x: float) -> Result:
-    if math.isinf(x):
+def _exp2(x: Real) -> Result:
+    if is_infinite(x):
         return (math.inf if x > 0 else 0.0), ""
-    if abs(x) > 2000:
+    if size_of(x) > _FAR:
         return (_HUGE if x > 0 else _TINY), ""
     if x == math.floor(x):
         return Fraction(2) ** int(x), ""
-    return _power_of_e(lambda n: _context(n).multiply(Decimal(x), _ln2(n)), x * 0.7), ""
+    if _is_tiny(x):
+        return _beside(1.0, outward=x > 0)
+    exponent = _fraction_as_decimal(Fraction(x))
+    return _power_of_e(lambda n: _context(n).multiply(exponent, _ln2(n))), ""
 
 
-def _expm1(x: float) -> Result:
-    if math.isinf(x):
+def _expm1(x: Real) -> Result:
+    if is_infinite(x):
         return (math.inf if x > 0 else Fraction(-1)), ""
     if x == 0:
         return x, ""
+    if _is_tiny(x):
+        return _beside(x, outward=x > 0)
+    if x > 1500:  # from here on 1 is below the bits that are kept
+        return _exp(x)
     return _narrowed(functools.partial(_expm1_interval, x)), ""
 
 
-def _expm1_interval(x: float, digits: int) -> Interval:
-    if x > 1500:
-        return _HUGE, _HUGE * (1 + Fraction(1, 10**digits))
+def _expm1_interval(x: Real, digits: int) -> Interval:
     if x < -1500:
-        return Fraction(-1) + _TINY / 2, Fraction(-1) + _TINY
-    lost = max(0, -math.floor(math.log10(abs(x)))) + 10
+        return Fraction(-1) + _NEXT_TO_NOTHING / 2, Fraction(-1) + _NEXT_TO_NOTHING
+    exact = Fraction(x)
+    lost = max(0, -floor_log2(abs(exact))) * 3 // 10 + 10  # digits that the subtraction cancels
     context = _context(digits + lost + 10)
-    return _around(context.subtract(context.exp(Decimal(x)), Decimal(1)), digits)
+    power = context.exp(_fraction_as_decimal(exact))
+    return _around(context.subtract(power, Decimal(1)), digits)
 
 
-def _tanh(x: float) -> Result:
-    if math.isinf(x):
+def _tanh(x: Real) -> Result:
+    if is_infinite(x):
         return Fraction(1 if x > 0 else -1), ""
     if x == 0:
         return x, ""
-    if abs(x) > 700:
-        return (1 - _TINY if x > 0 else -1 + _TINY), ""
+    if size_of(x) > 700:
+        return _beside(sign_of(x), outward=False)
+    if _is_tiny(x):
+        return _beside(x, outward=False)
 
     def enclose(digits: int) -> Interval:
         low, high = _expm1_interval(2 * x, digits)
@@ -148,16 +179,19 @@ def _tanh(x: float) -> Result:
     return _narrowed(enclose), ""
 
 
-def _sigmoid(x: float) -> Result:
-    if math.isinf(x):
+def _sigmoid(x: Real) -> Result:
+    if is_infinite(x):
         return (Fraction(1) if x > 0 else 0.0), ""
     if x == 0:
         return Fraction(1, 2), ""
-    if abs(x) > 1500:
-        return (1 - _TINY if x > 0 else _TINY), ""
+    if x > 1500:
+        return _beside(1.0, outward=False)
+    if x < -1500:  # e**x is below the bits of 1 + e**x that are kept
+        return _exp(x)
+    exponent = _fraction_as_decimal(Fraction(x))
 
     def enclose(digits: int) -> Interval:
-        low, high = _around(_exp_of(Decimal(x), digits + 10), digits)
+        low, high = _around(_context(digits + 10).exp(exponent), digits)
         return low / (low + 1), high / (high + 1)
 
     return _narrowed(enclose), ""
@@ -183,27 +217,29 @@ def _logarithm(x: Fraction, base2: bool) -> Result:
     return _narrowed(enclose), ""
 
 
-def _log(x: float, base2: bool = False) -> Result:
+def _log(x: Real, base2: bool = False) -> Result:
     if x == 0:
         return -math.inf, "divide_by_zero"
     if x < 0:
         return _INVALID
-    if math.isinf(x):
+    if is_infinite(x):
         return x, ""
     return _logarithm(Fraction(x), base2)
 
 
-def _log2(x: float) -> Result:
+def _log2(x: Real) -> Result:
     return _log(x, base2=True)
 
 
-def _log1p(x: float) -> Result:
+def _log1p(x: Real) -> Result:
     if x == 0 or x == math.inf:
         return x, ""
     if x == -1:
         return -math.inf, "divide_by_zero"
     if x < -1:
         return _INVALID
+    if _is_tiny(x):
+        return _beside(x, outward=x < 0)
     return _logarithm(1 + Fraction(x), base2=False)
 
 
@@ -227,11 +263,13 @@ def _arctan_of_inverse(n: int, bits: int) -> int:
     return total
 
 
-def _circular(x: float, quarter: int) -> Result:
+def _circular(x: Real, quarter: int) -> Result:
     """sin(x + quarter * pi/2)."""
-    if math.isinf(x):
+    if is_infinite(x):
         return _INVALID
     exact = Fraction(x)
+    if _is_tiny(x):
+        return _beside(1.0 if quarter else x, outward=False)
     size = max(0, floor_log2(abs(exact)))
     small = max(0, -floor_log2(abs(exact)))
 
@@ -263,20 +301,21 @@ def _sine_or_cosine(rest: int, quarter: int, bits: int) -> int:
     return -total if quarter >= 2 else total
 
 
-def _sin(x: float) -> Result:
+def _sin(x: Real) -> Result:
     return (x, "") if x == 0 else _circular(x, 0)
 
 
-def _cos(x: float) -> Result:
+def _cos(x: Real) -> Result:
     return (Fraction(1), "") if x == 0 else _circular(x, 1)
 
 
-def _erf(x: float) -> Result:
+def _erf(x: Real) -> Result:
     if x == 0:
         return x, ""
-    if abs(x) > 40:
-        limit = Fraction(1) if math.isinf(x) else 1 - _TINY
-        return (limit if x > 0 else -limit), ""
+    if is_infinite(x):
+        return Fraction(1 if x > 0 else -1), ""
+    if size_of(x) > 20:
+        return _beside(sign_of(x), outward=False)
     exact = abs(Fraction(x))
 
     def enclose(digits: int) -> Interval:
@@ -305,39 +344,39 @@ def _erf(x: float) -> Result:
 # -- roots and powers ---------------------------------------------------------------------------
 
 
-def _rsqrt(x: float) -> Result:
+def _rsqrt(x: Real) -> Result:
     if x == 0:
-        return math.copysign(math.inf, x), "divide_by_zero"
+        return sign_of(x) * math.inf, "divide_by_zero"
     if x < 0:
         return _INVALID
-    if math.isinf(x):
+    if is_infinite(x):
         return 0.0, ""
     return odd_root(1 / Fraction(x)), ""
 
 
-def _hypot(x: float, y: float) -> Result:
-    if math.isinf(x) or math.isinf(y):
+def _hypot(x: Real, y: Real) -> Result:
+    if is_infinite(x) or is_infinite(y):
         return math.inf, ""
-    if math.isnan(x) or math.isnan(y):
+    if is_nan(x) or is_nan(y):
         return _NAN
     if x == 0 and y == 0:
         return 0.0, ""
     return odd_root(Fraction(x) ** 2 + Fraction(y) ** 2), ""
 
 
-def _power(x: float, y: float) -> Result:
+def _power(x: Real, y: Real) -> Result:
     if y == 0 or x == 1:
         return Fraction(1), ""
-    if math.isnan(x) or math.isnan(y):
+    if is_nan(x) or is_nan(y):
         return _NAN
-    whole = math.isfinite(y) and y == math.floor(y)
-    negative = math.copysign(1.0, x) < 0 and whole and int(y) % 2 == 1
+    whole = is_finite(y) and y == math.floor(y)
+    negative = is_negative(x) and whole and int(y) % 2 == 1
     sign = -1 if negative else 1
-    if math.isinf(y):
-        if abs(x) == 1:
+    if is_infinite(y):
+        if size_of(x) == 1:
             return Fraction(1), ""
-        return (math.inf if (abs(x) > 1) == (y > 0) else 0.0), ""
-    if x == 0 or math.isinf(x):
+        return (math.inf if (size_of(x) > 1) == (y > 0) else 0.0), ""
+    if x == 0 or is_infinite(x):
         if (x == 0) == (y > 0):
             return sign * 0.0, ""
         return sign * math.inf, "divide_by_zero" if x == 0 else ""
@@ -348,22 +387,21 @@ def _power(x: float, y: float) -> Result:
 
 def _positive_power(x: Fraction, y: Fraction) -> Fraction:
     size = y * floor_log2(x)
-    if abs(size) > 2 * (2000 + abs(y)):  # floor_log2 is short by at most one, times y
+    if abs(size) > _FAR + size_of(y):  # floor_log2 is short by at most one, times y
         return _HUGE if size > 0 else _TINY
     exact = _exact_power(x, y)
     if exact is not None:
         return exact
     base, exponent = _fraction_as_decimal(x), _fraction_as_decimal(y)
 
-    def enclose(digits: int) -> Interval:
-        context = _context(digits + 30)
-        power = context.multiply(exponent, context.ln(base))
-        if abs(power) > 1500:
-            edge = _HUGE if power > 0 else _TINY
-            return edge, edge * (1 + Fraction(1, 10**digits))
-        return _around(context.exp(power), digits)
+    def power(digits: int) -> Decimal:
+        context = _context(digits + 10)
+        return context.multiply(exponent, context.ln(base))
 
-    return _narrowed(enclose)
+    near = power(30)
+    if abs(near) > _FAR:
+        return _HUGE if near > 0 else _TINY
+    return _power_of_e(power)
 
 
 def _exact_power(x: Fraction, y: Fraction) -> Fraction | None:
@@ -379,20 +417,20 @@ def _exact_power(x: Fraction, y: Fraction) -> Fraction | None:
             return None
         twos, odd = twos // 2, root
     if odd == 1:
-        return Fraction(2) ** (twos * power) if abs(twos * power) < 3000 else None
+        return Fraction(2) ** max(-_FAR, min(twos * power, _FAR))
     if power < 0 or power * odd.bit_length() > 4000:
         return None
     return Fraction(odd) ** power * Fraction(2) ** (twos * power)
 
 
-def _unless_nan(function: Callable[[float], Result]) -> Callable[[float, str], Result]:
-    def meaning(x: float, rounding: str) -> Result:
-        return _NAN if math.isnan(x) else function(x)
+def _unless_nan(function: Callable[[Real], Result]) -> Callable[[Real, str], Result]:
+    def meaning(x: Real, rounding: str) -> Result:
+        return _NAN if is_nan(x) else function(x)
 
     return meaning
 
 
-_ONE_ARGUMENT: dict[str, Callable[[float], Result]] = {
+_ONE_ARGUMENT: dict[str, Callable[[Real], Result]] = {
     "exp": _exp,
     "exp2": _exp2,
     "expm1": _expm1,

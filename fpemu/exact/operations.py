@@ -14,15 +14,16 @@ from typing import Any
 from fpemu.errors import unknown
 from fpemu.exact import functions
 from fpemu.exact.functions import odd_root
-from fpemu.exact.rounding import Number, read_operand, round_to, rounds_away
+from fpemu.exact.rounding import read_operand, round_to, rounds_away
 from fpemu.formats import Format
+from fpemu.reals import Number, Real, is_infinite, is_nan, sign_of
 
 Result = tuple[Number, str]
 _NAN: Result = (math.nan, "")
 _INVALID: Result = (math.nan, "invalid")
 
 
-def compute(op: str, *operands: float, f: Format, away=None, **settings: Any) -> float:
+def compute(op: str, *operands: Real, f: Format, away=None, **settings: Any) -> Real:
     """`op`, one of `OPERATIONS` or `FUNCTIONS`, on values of `f`, rounded once to `f`.
 
     `settings` are `rounding`, `saturation`, `subnormals` ("daz" reads subnormal operands as zero)
@@ -36,13 +37,13 @@ def compute(op: str, *operands: float, f: Format, away=None, **settings: Any) ->
     return round_to(value, f, away=away, **settings)
 
 
-def read_operands(operands: Sequence[float], f: Format, **settings: Any) -> list[float]:
+def read_operands(operands: Sequence[Real], f: Format, **settings: Any) -> list[Real]:
     """The operands as the operation reads them."""
     subnormals = settings.get("subnormals", "gradual")
     return [read_operand(x, f, subnormals) for x in operands]
 
 
-def exact_result(op: str, *operands: float, away=None, **settings: Any) -> Result:
+def exact_result(op: str, *operands: Real, away=None, **settings: Any) -> Result:
     """What `op` means in real arithmetic, and its signal: "", "invalid" or "divide_by_zero".
 
     The result is a Fraction, or a float for zeros with their sign, infinities and NaN. One that is
@@ -64,151 +65,149 @@ def _sum(a: Number, b: Number, rounding: str) -> Number:
     total = Fraction(a) + Fraction(b)
     if total != 0:
         return total
-    if a == 0 and b == 0 and _sign(a) == _sign(b):
+    if a == 0 and b == 0 and sign_of(a) == sign_of(b):
         return a
     return -0.0 if rounding == "toward_negative" else 0.0
 
 
-def _sign(x: Number) -> float:
-    return math.copysign(1.0, x)
-
-
-def _add(a: float, b: float, rounding: str) -> Result:
-    if math.isnan(a) or math.isnan(b):
+def _add(a: Real, b: Real, rounding: str) -> Result:
+    if is_nan(a) or is_nan(b):
         return _NAN
-    if math.isinf(a) or math.isinf(b):
-        total = a + b
-        return (total, "") if not math.isnan(total) else _INVALID
+    if is_infinite(a) or is_infinite(b):
+        opposite = is_infinite(a) and is_infinite(b) and a != b
+        return _INVALID if opposite else (a if is_infinite(a) else b, "")
     return _sum(a, b, rounding), ""
 
 
-def _subtract(a: float, b: float, rounding: str) -> Result:
+def _subtract(a: Real, b: Real, rounding: str) -> Result:
     return _add(a, -b, rounding)
 
 
-def _multiply(a: float, b: float, rounding: str) -> Result:
-    if math.isnan(a) or math.isnan(b):
+def _multiply(a: Real, b: Real, rounding: str) -> Result:
+    if is_nan(a) or is_nan(b):
         return _NAN
-    if math.isinf(a) or math.isinf(b) or a == 0 or b == 0:
-        product = a * b
-        return (product, "") if not math.isnan(product) else _INVALID
+    if is_infinite(a) or is_infinite(b) or a == 0 or b == 0:
+        if (a == 0 and is_infinite(b)) or (is_infinite(a) and b == 0):
+            return _INVALID
+        size = 0.0 if a == 0 or b == 0 else math.inf
+        return sign_of(a) * sign_of(b) * size, ""
     return Fraction(a) * Fraction(b), ""
 
 
-def _divide(a: float, b: float, rounding: str) -> Result:
-    if math.isnan(a) or math.isnan(b):
+def _divide(a: Real, b: Real, rounding: str) -> Result:
+    if is_nan(a) or is_nan(b):
         return _NAN
-    sign = _sign(a) * _sign(b)
-    if (a == 0 and b == 0) or (math.isinf(a) and math.isinf(b)):
+    sign = sign_of(a) * sign_of(b)
+    if (a == 0 and b == 0) or (is_infinite(a) and is_infinite(b)):
         return _INVALID
-    if math.isinf(a):
+    if is_infinite(a):
         return sign * math.inf, ""
     if b == 0:
         return sign * math.inf, "divide_by_zero"
-    if a == 0 or math.isinf(b):
+    if a == 0 or is_infinite(b):
         return sign * 0.0, ""
     return Fraction(a) / Fraction(b), ""
 
 
-def _fma(a: float, b: float, c: float, rounding: str) -> Result:
+def _fma(a: Real, b: Real, c: Real, rounding: str) -> Result:
     # Infinity times zero is invalid whatever c is, as in RISC-V and SoftFloat.
-    if (math.isinf(a) and b == 0) or (a == 0 and math.isinf(b)):
+    if (is_infinite(a) and b == 0) or (a == 0 and is_infinite(b)):
         return _INVALID
-    if math.isnan(a) or math.isnan(b) or math.isnan(c):
+    if is_nan(a) or is_nan(b) or is_nan(c):
         return _NAN
-    if math.isinf(a) or math.isinf(b):
-        return _add(a * b, c, rounding)
-    if math.isinf(c):
+    if is_infinite(a) or is_infinite(b):
+        return _add(sign_of(a) * sign_of(b) * math.inf, c, rounding)
+    if is_infinite(c):
         return c, ""
     exact = Fraction(a) * Fraction(b)
-    product = exact if exact else _sign(a) * _sign(b) * 0.0
+    product = exact if exact else sign_of(a) * sign_of(b) * 0.0
     return _sum(product, c, rounding), ""
 
 
-def _sqrt(a: float, rounding: str) -> Result:
-    if math.isnan(a):
+def _sqrt(a: Real, rounding: str) -> Result:
+    if is_nan(a):
         return _NAN
     if a < 0:
         return _INVALID
-    if a == 0 or math.isinf(a):
+    if a == 0 or is_infinite(a):
         return a, ""
     return odd_root(Fraction(a)), ""
 
 
-def _remainder(a: float, b: float, rounding: str) -> Result:
+def _remainder(a: Real, b: Real, rounding: str) -> Result:
     """a - n*b with n the integer nearest to a/b, the even one of two; always exact. A zero has
     the sign of a."""
-    if math.isnan(a) or math.isnan(b):
+    if is_nan(a) or is_nan(b):
         return _NAN
-    if math.isinf(a) or b == 0:
+    if is_infinite(a) or b == 0:
         return _INVALID
-    if math.isinf(b) or a == 0:
+    if is_infinite(b) or a == 0:
         return a, ""
     rest = Fraction(a) - round(Fraction(a) / Fraction(b)) * Fraction(b)
-    return rest if rest else _sign(a) * 0.0, ""
+    return rest if rest else sign_of(a) * 0.0, ""
 
 
-def _modulo(a: float, b: float, rounding: str) -> Result:
+def _modulo(a: Real, b: Real, rounding: str) -> Result:
     """a - floor(a/b)*b, of the sign of b: Python's and NumPy's remainder. A zero has b's sign."""
-    if math.isnan(a) or math.isnan(b):
+    if is_nan(a) or is_nan(b):
         return _NAN
-    if math.isinf(a) or b == 0:
+    if is_infinite(a) or b == 0:
         return _INVALID
-    if math.isinf(b):
-        return (_sign(b) * 0.0 if a == 0 else a if _sign(a) == _sign(b) else b), ""
+    if is_infinite(b):
+        return (sign_of(b) * 0.0 if a == 0 else a if sign_of(a) == sign_of(b) else b), ""
     rest = Fraction(a) - math.floor(Fraction(a) / Fraction(b)) * Fraction(b)
-    return rest if rest else _sign(b) * 0.0, ""
+    return rest if rest else sign_of(b) * 0.0, ""
 
 
-def _fmod(a: float, b: float, rounding: str) -> Result:
+def _fmod(a: Real, b: Real, rounding: str) -> Result:
     """a - n*b with n the quotient cut off, of the sign of a: C's fmod; always exact."""
-    if math.isnan(a) or math.isnan(b):
+    if is_nan(a) or is_nan(b):
         return _NAN
-    if math.isinf(a) or b == 0:
+    if is_infinite(a) or b == 0:
         return _INVALID
-    if math.isinf(b) or a == 0:
+    if is_infinite(b) or a == 0:
         return a, ""
     rest = Fraction(a) - math.trunc(Fraction(a) / Fraction(b)) * Fraction(b)
-    return rest if rest else _sign(a) * 0.0, ""
+    return rest if rest else sign_of(a) * 0.0, ""
 
 
-def _round_to_integer(a: float, rounding: str, away=None) -> Result:
+def _round_to_integer(a: Real, rounding: str, away=None) -> Result:
     """The integer that `rounding` chooses; a zero has the sign of a."""
-    if math.isnan(a):
+    if is_nan(a):
         return _NAN
-    if math.isinf(a) or a == 0:
+    if is_infinite(a) or a == 0:
         return a, ""
     negative, magnitude = a < 0, abs(Fraction(a))
     whole = math.floor(magnitude)
     rest = magnitude - whole
     whole += away(rest) if away else rounds_away(whole % 2 == 1, rest, negative, rounding)
-    return (Fraction(-whole if negative else whole) if whole else _sign(a) * 0.0), ""
+    return (Fraction(-whole if negative else whole) if whole else sign_of(a) * 0.0), ""
 
 
-def _smaller(a: float, b: float) -> float:
+def _smaller(a: Real, b: Real) -> Real:
     """The smaller of two numbers, -0 being smaller than +0."""
     if a == b:
-        return a if _sign(a) < 0 else b
+        return a if sign_of(a) < 0 else b
     return a if a < b else b
 
 
-def _minimum(a: float, b: float, rounding: str) -> Result:
-    return _NAN if math.isnan(a) or math.isnan(b) else (_smaller(a, b), "")
+def _minimum(a: Real, b: Real, rounding: str) -> Result:
+    return _NAN if is_nan(a) or is_nan(b) else (_smaller(a, b), "")
 
 
-def _maximum(a: float, b: float, rounding: str) -> Result:
-    return _NAN if math.isnan(a) or math.isnan(b) else (-_smaller(-a, -b), "")
+def _maximum(a: Real, b: Real, rounding: str) -> Result:
+    return _NAN if is_nan(a) or is_nan(b) else (-_smaller(-a, -b), "")
 
 
-def _minimum_number(a: float, b: float, rounding: str) -> Result:
-    if math.isnan(a) or math.isnan(b):
-        return (b if math.isnan(a) else a), ""
+def _minimum_number(a: Real, b: Real, rounding: str) -> Result:
+    if is_nan(a) or is_nan(b):
+        return (b if is_nan(a) else a), ""
     return _smaller(a, b), ""
 
 
-def _maximum_number(a: float, b: float, rounding: str) -> Result:
-    if math.isnan(a) or math.isnan(b):
-        return (b if math.isnan(a) else a), ""
+def _maximum_number(a: Real, b: Real, rounding: str) -> Result:
+    if is_nan(a) or is_nan(b):
+        return (b if is_nan(a) else a), ""
     return -_smaller(-a, -b), ""
 
 
@@ -230,49 +229,54 @@ _MEANING: dict[str, Callable[..., Result]] = {
 }
 OPERATIONS = tuple(_MEANING)
 FUNCTIONS = tuple(functions.MEANING)
+_OF_TWO = ("power", "hypot")
+OPERANDS = {  # how many each takes
+    **{op: {"sqrt": 1, "round_to_integer": 1, "fma": 3}.get(op, 2) for op in OPERATIONS},
+    **{op: 2 if op in _OF_TWO else 1 for op in FUNCTIONS},
+}
 
 
-def add(a: float, b: float, f: Format, **settings: Any) -> float:
+def add(a: Real, b: Real, f: Format, **settings: Any) -> Real:
     """a + b rounded once. An exact zero sum is +0, but -0 when rounding toward negative."""
     return compute("add", a, b, f=f, **settings)
 
 
-def subtract(a: float, b: float, f: Format, **settings: Any) -> float:
+def subtract(a: Real, b: Real, f: Format, **settings: Any) -> Real:
     """a - b rounded once."""
     return compute("subtract", a, b, f=f, **settings)
 
 
-def multiply(a: float, b: float, f: Format, **settings: Any) -> float:
+def multiply(a: Real, b: Real, f: Format, **settings: Any) -> Real:
     """a * b rounded once."""
     return compute("multiply", a, b, f=f, **settings)
 
 
-def divide(a: float, b: float, f: Format, **settings: Any) -> float:
+def divide(a: Real, b: Real, f: Format, **settings: Any) -> Real:
     """a / b rounded once; x/0 is an infinity (before saturation) and 0/0 is NaN."""
     return compute("divide", a, b, f=f, **settings)
 
 
-def fma(a: float, b: float, c: float, f: Format, **settings: Any) -> float:
+def fma(a: Real, b: Real, c: Real, f: Format, **settings: Any) -> Real:
     """a * b + c rounded once. Infinity times zero is NaN, whatever c is."""
     return compute("fma", a, b, c, f=f, **settings)
 
 
-def sqrt(a: float, f: Format, **settings: Any) -> float:
+def sqrt(a: Real, f: Format, **settings: Any) -> Real:
     """The square root rounded once; sqrt(-0) is -0, of other negative numbers NaN."""
     return compute("sqrt", a, f=f, **settings)
 
 
-def total(values: Sequence[float], f: Format, **settings: Any) -> float:
+def total(values: Sequence[Real], f: Format, **settings: Any) -> Real:
     """The sum from left to right, starting at +0: each addend rounded to `f`, then each sum."""
-    accumulator = 0.0
+    accumulator: Real = 0.0
     for value in values:
         accumulator = add(accumulator, round_to(value, f, **settings), f, **settings)
     return accumulator
 
 
-def dot(a: Sequence[float], b: Sequence[float], f: Format, **settings: Any) -> float:
+def dot(a: Sequence[Real], b: Sequence[Real], f: Format, **settings: Any) -> Real:
     """The dot product from left to right, starting at +0: each product rounded, then each sum."""
-    accumulator = 0.0
+    accumulator: Real = 0.0
     for x, y in zip(a, b, strict=True):
         accumulator = add(accumulator, multiply(x, y, f, **settings), f, **settings)
     return accumulator

@@ -14,8 +14,7 @@ from fractions import Fraction
 from fpemu import rounding as vocabulary
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format
-
-Number = int | float | Fraction
+from fpemu.reals import Number, Real, is_nan, real, size_of, with_sign_of
 
 
 def floor_log2(x: Fraction) -> int:
@@ -36,8 +35,8 @@ def round_to(
     saturation: str = "none",
     subnormals: str = "gradual",
     away: Callable[[Fraction], bool] | None = None,
-) -> float:
-    """`x` rounded once to a value of `f`.
+) -> Real:
+    """`x` rounded once to a value of `f`: a float, or where that cannot hold it a Fraction.
 
     NaN stays NaN; a format without NaN refuses it, except under saturation "finite", which
     stores the largest value (CUDA's satfinite rule). Infinities follow `saturation`. Zeros keep
@@ -57,8 +56,7 @@ def round_to(
         if math.isinf(x):
             if x < 0 and not f.signed:
                 return below_range_of(f, saturation)
-            infinity = infinity_of(f, saturation)
-            return infinity if math.isnan(infinity) else math.copysign(infinity, x)
+            return with_sign_of(infinity_of(f, saturation), x)
         if x == 0 and f.has_zero:
             return x if f.has_negative_zero else 0.0
     negative = x < 0
@@ -81,13 +79,13 @@ def round_to(
 
     if negative and not f.signed and (steps or not f.has_zero):
         return below_range_of(f, saturation)
-    if not steps and not f.has_zero:  # below the smallest number there is none to round to
-        return f.smallest_normal
+    if not f.has_zero and rounded < Fraction(f.smallest_normal):
+        return f.smallest_normal  # below the smallest number there is none to round to
     if rounded > Fraction(f.max):
         rounded_value = overflow_of(f, negative, rounding, saturation)
     else:
-        rounded_value = float(rounded)
-    if math.isnan(rounded_value) or (rounded_value == 0 and not f.has_negative_zero):
+        rounded_value = real(rounded)
+    if is_nan(rounded_value) or (rounded_value == 0 and not f.has_negative_zero):
         return rounded_value
     return -rounded_value if negative else rounded_value
 
@@ -112,7 +110,7 @@ def rounds_away(odd: bool, rest: Fraction, negative: bool, rounding: str) -> boo
     raise ArgumentError(f"rounding {rounding!r} needs random bits: pass `away`")
 
 
-def overflow_of(f: Format, negative: bool, rounding: str, saturation: str) -> float:
+def overflow_of(f: Format, negative: bool, rounding: str, saturation: str) -> Real:
     """The magnitude that a finite value becomes when it rounds beyond ``f.max``.
 
     Under "none" the nearest modes give infinity, else NaN, else the largest value; the modes
@@ -132,7 +130,7 @@ def overflow_of(f: Format, negative: bool, rounding: str, saturation: str) -> fl
     return infinity_of(f, saturation)
 
 
-def infinity_of(f: Format, saturation: str) -> float:
+def infinity_of(f: Format, saturation: str) -> Real:
     """The magnitude that an infinite operand becomes in `f`.
 
     P3109's finite formats have no infinity and yet never make NaN of it (the rule Saturate).
@@ -144,7 +142,7 @@ def infinity_of(f: Format, saturation: str) -> float:
     return math.nan if f.has_nan and not f.follows_p3109 else f.max
 
 
-def below_range_of(f: Format, saturation: str) -> float:
+def below_range_of(f: Format, saturation: str) -> Real:
     """What a value becomes that rounds below all of a format without a sign, or is a zero in one
     without zero.
 
@@ -157,7 +155,7 @@ def below_range_of(f: Format, saturation: str) -> float:
     return f.min
 
 
-def nan_of(f: Format, saturation: str) -> float:
+def nan_of(f: Format, saturation: str) -> Real:
     """What NaN becomes in `f`: NaN, or the stated rule of a format that has none."""
     if f.has_nan:
         return math.nan
@@ -169,8 +167,8 @@ def nan_of(f: Format, saturation: str) -> float:
     )
 
 
-def read_operand(x: float, f: Format, subnormals: str) -> float:
+def read_operand(x: Real, f: Format, subnormals: str) -> Real:
     """An operand of format `f` as an operation reads it: under "daz" a subnormal is a zero."""
-    if "daz" in subnormals and 0 < abs(x) < f.smallest_normal:
-        return math.copysign(0.0, x) if f.has_negative_zero else 0.0
+    if "daz" in subnormals and 0 < size_of(x) < f.smallest_normal:
+        return with_sign_of(0.0, x) if f.has_negative_zero else 0.0
     return x
