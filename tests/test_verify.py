@@ -9,6 +9,7 @@ import pytest
 
 from fpemu import elementwise, verify
 from fpemu.cli.main import main
+from fpemu.verify import conversions
 
 
 def rows(capsys, *arguments: str) -> tuple[int, list[dict]]:
@@ -60,8 +61,13 @@ def test_all_float32_inputs_are_cut_into_parts_that_agree(monkeypatch):
     """The exhaustive run's judge on one of its 256 parts: positive numbers from 0.5 to 2."""
     import fpemu as fp
 
-    monkeypatch.setattr(verify, "range", lambda _: [0x3F], raising=False)
+    monkeypatch.setattr(conversions, "PARTS", [0x3F])
     for f in (fp.E4M3, fp.FP16, fp.TF32, fp.E8M0):
-        outcome = verify._every_float32(f)
+        (outcome,) = conversions.every_float32_by_a_peer(f)
         assert outcome.exact + outcome.rounded == 1 << 24
         assert outcome.wrong == 0
+
+
+def test_several_processes_find_the_same(capsys):
+    arguments = ("e3m2", "e5m2fnuz", "--op", "convert", "--op", "add", "--op", "sqrt")
+    assert rows(capsys, *arguments, "--jobs", "2") == rows(capsys, *arguments)

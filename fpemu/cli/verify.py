@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from dataclasses import asdict
 
 from fpemu import text
 from fpemu.cli.options import add_json, print_json, say
-from fpemu.errors import unknown
+from fpemu.errors import ArgumentError, unknown
 from fpemu.formats import NAMED, as_format
 
 
@@ -24,6 +25,9 @@ def add_parser(commands) -> None:
         action="store_true",
         help="all modes and values, and all 2^32 float32 inputs of each narrowing (long)",
     )
+    parser.add_argument(
+        "--jobs", type=int, help="processes (default: one, with --exhaustive one per core)"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -37,12 +41,19 @@ def run(options: argparse.Namespace) -> int:
     for op in operations:
         if op not in verify.OPERATIONS:
             raise unknown("operation", op, verify.OPERATIONS)
-    started, outcomes = time.perf_counter(), []
-    planned = list(verify.checks(formats, operations, exhaustive=options.exhaustive))
+    jobs = options.jobs or (os.cpu_count() or 1 if options.exhaustive else 1)
+    if jobs < 1:
+        raise ArgumentError(f"--jobs must be at least 1, got {jobs}")
+    planned = verify.checks(formats, operations, exhaustive=options.exhaustive)
+    started, done = time.perf_counter(), 0
+    outcomes: list[verify.Outcome] = []
     try:
-        for number, (label, check) in enumerate(planned, 1):
-            say(f"{number}/{len(planned)} {label}")
-            outcomes.append(check())
+        for label, found in verify.run(planned, jobs):
+            done += 1
+            wrong = verify.total(found).wrong
+            elapsed = time.perf_counter() - started
+            say(f"{done}/{len(planned)} {label}: {wrong} wrong ({elapsed:.0f} s)")
+            outcomes += found
     except KeyboardInterrupt:
         say("interrupted: results so far follow")
     outcomes.append(verify.total(outcomes))
@@ -55,6 +66,6 @@ def run(options: argparse.Namespace) -> int:
             if outcome.first_wrong:
                 print(f"{outcome.format} {outcome.op} {outcome.setting}: {outcome.first_wrong}")
         print(f"{time.perf_counter() - started:.0f} s")
-    if len(outcomes) <= len(planned):
+    if done < len(planned):
         return 130
     return 1 if outcomes[-1].wrong else 0
