@@ -94,30 +94,69 @@ def _quantize(x: np.ndarray, f: Format, mode: str, repeats: int) -> Row:
 
 
 def peers_of_quantize(f: Format) -> Iterator[tuple[str, Callable[[np.ndarray], object]]]:
-    """What else is installed here that rounds float32 to `f` and back."""
+    """What else is installed here that rounds float32 to `f` and back, on one thread."""
     if f != TF32:
         dtype = dtype_of(f)
         name = "NumPy" if dtype.type.__module__ == "numpy" else "ml_dtypes"
         yield name, lambda x: x.astype(dtype).astype(np.float32)
-    torch_name = {"fp16": "float16", "bf16": "bfloat16", "e4m3": "float8_e4m3fn"}.get(
-        f.name, "float8_e5m2" if f == E5M2 else ""
-    )
-    if torch_name and importlib.util.find_spec("torch"):
-        yield "torch", _torch_round_trip(torch_name)
+        yield from _if_installed("torch", lambda: _torch_round_trip(dtype.name))
+        yield from _if_installed("gfloat", lambda: _gfloat(f))
+    if f.has_inf:
+        yield from _if_installed("pychop", lambda: _pychop(f))
+        yield from _if_installed("apytypes", lambda: _apytypes(f))
+
+
+def _if_installed(library: str, make: Callable[[], Callable[[np.ndarray], object]]):
+    if importlib.util.find_spec(library):
+        yield library, make()
 
 
 def _torch_round_trip(name: str) -> Callable[[np.ndarray], object]:
-    def convert(x: np.ndarray) -> object:
-        import torch
+    import torch
 
-        return torch.from_numpy(x).to(getattr(torch, name)).to(torch.float32)
+    dtype = getattr(torch, name)
+
+    def convert(x: np.ndarray) -> object:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return torch.from_numpy(x).to(dtype).to(torch.float32)
+        finally:
+            torch.set_num_threads(threads)
 
     return convert
 
 
+def _gfloat(f: Format) -> Callable[[np.ndarray], object]:
+    import gfloat
+    from gfloat import formats
+
+    name = {"fp16": "binary16", "bf16": "bfloat16"}.get(f.name, f"ocp_{f.name}")
+    info = getattr(formats, f"format_info_{name}")
+    return lambda x: gfloat.round_ndarray(info, x)
+
+
+def _pychop(f: Format) -> Callable[[np.ndarray], object]:
+    import pychop
+
+    return pychop.Chop(f.exponent_bits, f.fraction_bits, rmode=1)
+
+
+def _apytypes(f: Format) -> Callable[[np.ndarray], object]:
+    from apytypes import APyFloatArray
+
+    return lambda x: APyFloatArray.from_array(x, f.exponent_bits, f.fraction_bits).to_numpy()
+
+
+_LONG = 0.3  # seconds after which a peer is measured on part of the array, and less often
+
+
 def _peer(x: np.ndarray, f: Format, name: str, convert, repeats: int) -> Row:
-    out = np.empty_like(x)
     with np.errstate(all="ignore"):
+        convert(x[:1000])
+        if _seconds(lambda: convert(x[: x.size // 20])) > _LONG / 20:
+            x, repeats = x[: x.size // 8], min(repeats, 3)
+        out = np.empty_like(x)
         ratio, seconds = median_ratio(lambda: convert(x), lambda: np.copyto(out, x), repeats)
     ns = seconds / x.size * 1e9
     return Row("quantize", name, f.name, "nearest_even", "copy", ratio, ns)
@@ -163,7 +202,7 @@ def machine() -> dict[str, str]:
     """What the figures were measured on."""
     versions = {
         name: metadata.version(name)
-        for name in ("numpy", "numba", "ml_dtypes", "torch")
+        for name in ("numpy", "numba", "ml_dtypes", "torch", "gfloat", "pychop", "apytypes")
         if importlib.util.find_spec(name)
     }
     return {

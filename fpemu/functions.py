@@ -100,12 +100,30 @@ def nearly(
         np.copyto(source, known, where=zero)
         inexact &= ~zero
         unsure &= ~zero
+    undefined = _is_undefined(op, operands)
+    if undefined is not None:
+        np.copyto(source, np.nan, where=undefined)
+        inexact &= ~undefined
+        unsure &= ~undefined
     for i in np.flatnonzero(unsure):
         numbers = [float(v.flat[i]) for v in operands]
         value, _ = exact.exact_result(op, *numbers)
         source.flat[i] = exact.round_to(value, FP64, rounding="to_odd")
         inexact.flat[i] = isinstance(value, Fraction) and source.flat[i] != value
     return source, inexact
+
+
+def _is_undefined(op: str, operands) -> np.ndarray | None:
+    """Where there is no real result: IEEE's invalid operation."""
+    x = operands[0]
+    if op in ("log", "log2", "rsqrt"):
+        return x < 0
+    if op == "log1p":
+        return x < -1
+    if op == "power":
+        y = operands[1]
+        return (x < 0) & np.isfinite(x) & np.isfinite(y) & (y != np.floor(y))
+    return None
 
 
 def _at_zero(op: str, x: np.ndarray) -> float | np.ndarray | None:
@@ -144,9 +162,9 @@ def _bounds(op: str, x: np.ndarray, *second: np.ndarray) -> tuple[np.ndarray, np
             return np.zeros_like(x), endless
         case "power":
             above = (size > 1) == (second[0] > 0)
-            positive = x > 0
-            least = np.where(positive, np.where(above, 1.0, 0.0), -np.inf)
-            return least, np.where(positive & ~above, 1.0, np.inf)
+            least, most = np.where(above, 1.0, 0.0), np.where(above, np.inf, 1.0)
+            minus = (x < 0) & (np.fmod(second[0], 2) != 0)
+            return np.where(minus, -most, least), np.where(minus, -least, most)
     return -endless, endless
 
 
@@ -179,7 +197,7 @@ def _may_be_exact(op: str, operands, y: np.ndarray, f: Format) -> np.ndarray:
             # Numbers of f, and of one bit more.
             bits = Format("one more", 10, f.fraction_bits + 1, bias=511, encoding="finite")
             zero = np.any([v == 0 for v in operands], axis=0)
-            return zero | (round_to(y, bits, "finite", count=False) == y)
+            return zero | ((round_to(y, bits, "finite", count=False) == y) & (y != 0))
     return x == 0
 
 

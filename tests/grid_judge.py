@@ -1,9 +1,10 @@
-"""A judge for + - * / in 8-bit formats that shares no code with fpemu: a search among all values.
+"""A judge of rounding that shares no code with fpemu: a search among all values of a format.
 
 The values of the format, continued beyond the largest as if exponents had no end, stand in a
 sorted list whose index is the code. The exact result is looked up there; where it lies between two
 of them is decided by comparisons that are exact in float64, because all numbers are short: a
-quotient a/b against g is the comparison of a with g * b.
+quotient a/b against g is the comparison of a with g * b. It serves + - * / in 8-bit formats, and
+results that come as float64 with an odd last bit where they are not exact.
 """
 
 from __future__ import annotations
@@ -22,6 +23,22 @@ def grid_of(f: fp.Format) -> np.ndarray:
     exponents = exponents[exponents < 500]
     significands = 1 + np.arange(per_binade) / per_binade
     return np.concatenate([subnormal, (np.ldexp(1.0, exponents)[:, None] * significands).ravel()])
+
+
+class Odd:
+    """Float64 numbers, exact or with an odd last bit, comparable with short numbers."""
+
+    divisor = 1.0
+
+    def __init__(self, value: np.ndarray, f: fp.Format) -> None:
+        self.negative = np.signbit(value)
+        # Far above and far below every value of the format all are alike.
+        size = np.clip(np.abs(value), f.smallest_subnormal * 2.0**-60, 8 * f.max)
+        self.number = np.where(value == 0, 0, size)
+        self.near = self.number
+
+    def compare(self, g: np.ndarray) -> np.ndarray:
+        return np.sign(self.number - g)
 
 
 class Exact:
@@ -59,16 +76,16 @@ def judge(
         return _judge(op, a, b, f, mode, saturation)
 
 
-def _judge(op, a, b, f, mode, saturation):
+def infinity_of(f: fp.Format) -> float:
+    return np.inf if f.has_inf else np.nan if f.has_nan and "p3109" not in f.encoding else f.max
+
+
+def place(r: Exact | Odd, f: fp.Format, mode: str, saturation: str = "none") -> np.ndarray:
+    """Finite results rounded to `f`, as if it had a sign and zeros of both signs."""
     grid = grid_of(f)
     offset = 0
     if not f.has_zero:
         grid, offset = np.concatenate([[0.0], grid]), 1
-    plain = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}
-    value = plain[op](a, b)
-    special = ~np.isfinite(a) | ~np.isfinite(b) | ((op == "divide") & (b == 0))
-    r = Exact(op, np.where(special, 1.0, a), np.where(special, 1.0, b))
-
     low = np.clip(np.searchsorted(grid, r.near, "right") - 1, 0, grid.size - 2)
     low = np.where(r.compare(grid[low]) < 0, low - 1, low)
     low = np.where(r.compare(grid[low + 1]) >= 0, low + 1, low)
@@ -78,7 +95,7 @@ def _judge(op, a, b, f, mode, saturation):
     away = {
         "nearest_even": (middle > 0) | ((middle == 0) & odd),
         "nearest_away": middle >= 0,
-        "toward_zero": np.zeros(a.shape, bool),
+        "toward_zero": np.zeros(low.shape, bool),
         "toward_positive": ~r.negative,
         "toward_negative": r.negative,
         "to_odd": ~odd,
@@ -86,17 +103,26 @@ def _judge(op, a, b, f, mode, saturation):
     index = low + (away & ~exact)
     magnitude = grid[index]
 
-    infinity = np.inf if f.has_inf else np.nan if f.has_nan and "p3109" not in f.encoding else f.max
+    infinity = infinity_of(f)
     over = index - offset > f.max_code
     beyond = {
-        "toward_zero": np.full(a.shape, f.max),
+        "toward_zero": np.full(low.shape, f.max),
         "toward_positive": np.where(r.negative, f.max, infinity),
         "toward_negative": np.where(r.negative, infinity, f.max),
-        "to_odd": np.full(a.shape, infinity if f.has_inf and f.max_code % 2 == 0 else f.max),
-    }.get(mode, np.full(a.shape, infinity))
+        "to_odd": np.full(low.shape, infinity if f.has_inf and f.max_code % 2 == 0 else f.max),
+    }.get(mode, np.full(low.shape, infinity))
     if saturation != "none":
-        beyond = np.full(a.shape, f.max)
-    result = np.where(over, beyond, magnitude) * np.where(r.negative, -1.0, 1.0)
+        beyond = np.full(low.shape, f.max)
+    return np.where(over, beyond, magnitude) * np.where(r.negative, -1.0, 1.0)
+
+
+def _judge(op, a, b, f, mode, saturation):
+    plain = {"add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide}
+    value = plain[op](a, b)
+    special = ~np.isfinite(a) | ~np.isfinite(b) | ((op == "divide") & (b == 0))
+    r = Exact(op, np.where(special, 1.0, a), np.where(special, 1.0, b))
+    result = place(r, f, mode, saturation)
+    infinity = infinity_of(f)
 
     # Exact zero sums, and the specials, by the rules of IEEE 754 sections 6 and 7.
     if op in ("add", "subtract"):

@@ -71,3 +71,25 @@ def test_all_float32_inputs_are_cut_into_parts_that_agree(monkeypatch):
 def test_several_processes_find_the_same(capsys):
     arguments = ("e3m2", "e5m2fnuz", "--op", "convert", "--op", "add", "--op", "sqrt")
     assert rows(capsys, *arguments, "--jobs", "2") == rows(capsys, *arguments)
+
+
+def test_peers_are_asked_and_the_kernels_side_with_the_reference(capsys):
+    status = main(["verify", "--peers", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert all(row["ours"] == row["right"] for row in found)
+    right = {(row["library"].split()[0], row["x"]): row["right"] for row in found}
+    # Found by hand from the definitions, before this package existed.
+    assert right["ml_dtypes", "16973823"] == 16908288
+    assert right["ml_dtypes", "-431.99999999999994"] == -416
+    assert right["ml_dtypes", "3.0"] == 2
+    assert right["gfloat", "1000000000.0"] == 240
+    assert main(["verify", "--peers"]) == 0
+    assert "right" in capsys.readouterr().out
+
+
+def test_a_wrong_kernel_fails_the_comparison_with_peers(capsys, monkeypatch):
+    from fpemu.verify import peers
+
+    monkeypatch.setattr(peers, "quantize", lambda x, f, rounding: np.float64(0))
+    assert main(["verify", "--peers"]) == 1

@@ -28,6 +28,9 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--jobs", type=int, help="processes (default: one, with --exhaustive one per core)"
     )
+    parser.add_argument(
+        "--peers", action="store_true", help="instead: where other libraries installed here differ"
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -36,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     """Print a row per check and the counts; exit status 1 if any result was wrong."""
     from fpemu import verify
 
+    if options.peers:
+        return _peers(options.json)
     formats = [as_format(name) for name in options.formats] or list(NAMED.values())
     operations = options.op or list(verify.OPERATIONS)
     for op in operations:
@@ -69,3 +74,27 @@ def run(options: argparse.Namespace) -> int:
     if done < len(planned):
         return 130
     return 1 if outcomes[-1].wrong else 0
+
+
+def _peers(as_json: bool) -> int:
+    """Print where other libraries differ; exit status 1 if the kernels do."""
+    from fpemu.verify import peers
+
+    answers = list(peers.answers())
+    if as_json:
+        print_json([{**asdict(a), "differs": a.differs} for a in answers])
+    else:
+        header = ("library", "question", "input", "answer", "right", "")
+        rows = [
+            [
+                a.library,
+                a.question,
+                a.x,
+                repr(a.theirs),
+                repr(a.right),
+                "" if a.differs else "agrees",
+            ]
+            for a in answers
+        ]
+        print(text.table(header, rows, left=True))
+    return 1 if any(peers.differ(a.ours, a.right) for a in answers) else 0
