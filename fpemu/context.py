@@ -7,7 +7,7 @@ An `Arithmetic` is immutable data; the block's own object, which collects flags,
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,8 +153,11 @@ def wants_flags() -> bool:
     return _block.get() is not None
 
 
-def raise_flags(names: set[str], op: str, place: str = "") -> None:
-    """Add `names` to the flags of the innermost block; `TrapError` if it traps one of them."""
+def raise_flags(names: set[str], op: str, place: str, example: Callable[[list[str]], str]) -> None:
+    """Add `names` to the flags of the innermost block; `TrapError` if it traps one of them.
+
+    `example` describes the first element that signalled one of those trapped.
+    """
     block = _block.get()
     if block is None:
         return
@@ -163,6 +166,7 @@ def raise_flags(names: set[str], op: str, place: str = "") -> None:
     if trapped:
         at = f" at {place}" if place else ""
         raise TrapError(
-            f"{op}{at} signalled {', '.join(trapped)}, which this arithmetic block traps; change "
-            f"the operands, or remove it from traps={sorted(block.traps)}"
+            f"{op}{at} signalled {', '.join(trapped)}, which this arithmetic block traps: "
+            f"{example(trapped)}; change the operands, or remove it from "
+            f"traps={sorted(block.traps)}"
         )

@@ -27,6 +27,7 @@ from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.formats import FP64, Format, as_format
 from fpemu.inputs import as_objects, cast, integers_made_odd, numbers_of
+from fpemu.reals import written
 
 
 def quantize(
@@ -273,17 +274,29 @@ def report(
     f: Format,
     saturation: str,
     seen: flags.Seen | None = None,
+    operands: tuple[np.ndarray, ...] = (),
 ) -> None:
     """Tell the open traces and the `arithmetic` block what rounding `before` to `after`, values of
-    `f`, did: `seen` (nothing by default) and what the values themselves show."""
+    `f`, did: `seen` (nothing by default) and what the values themselves show. `operands` are those
+    of the operation `op`, of `f` too, if it is more than a conversion."""
     seen = seen or {}
+    if events.active():
+        with np.errstate(invalid="ignore"):  # NumPy's complaint about objects that are NaN
+            events.record(
+                place, op, f.name, _counts(op, before, after, f, saturation, seen, operands), after
+            )
     signalled = {name for name, mask in seen.items() if mask.any()}
-    if not events.active():
-        context.raise_flags(signalled, op, place)
-        return
+
+    def example(trapped: list[str]) -> str:
+        where = int(np.flatnonzero(np.any([seen[name] for name in trapped], axis=0))[0])
+        return _example(where, before, after, f, operands)
+
+    context.raise_flags(signalled, op, place, example)
+
+
+def _counts(op, before, after, f: Format, saturation, seen, operands) -> dict[str, int]:
     nonzero = before != 0
-    with np.errstate(invalid="ignore"):  # NumPy's complaint about objects that are NaN
-        small = nonzero & (np.abs(after) < f.smallest_normal)
+    small = nonzero & (np.abs(after) < f.smallest_normal)
     counts = {
         "values": before.size,
         "nonzero": flags.number(nonzero),
@@ -297,8 +310,32 @@ def report(
         counts["subnormal"] = flags.number(small & (after != 0))
     if saturation != "none":
         counts["saturated"] = counts.get("overflow", 0)
-    events.record(place, op, counts)
-    context.raise_flags(signalled, op, place)
+    if op in ("add", "subtract") and len(operands) == 2:
+        a, b = operands
+        kept = ((b != 0) & (after == a)) | ((a != 0) & (after == (b if op == "add" else -b)))
+        counts["swamped"] = flags.number(kept & (np.abs(a) < np.inf) & (np.abs(b) < np.inf))
+    return counts
+
+
+def _example(i: int, before, after, f: Format, operands) -> str:
+    """Element `i` in words: operands and result as bits and numbers."""
+
+    def shown(v: np.ndarray) -> str:
+        x = (
+            v.reshape(-1)[i].item()
+            if isinstance(v.reshape(-1)[i], np.generic)
+            else v.reshape(-1)[i]
+        )
+        return f"{exact.written_bits(x, f)} ({written(x)})"
+
+    result = np.broadcast_to(after, before.shape)
+    place = np.unravel_index(i, before.shape) if before.ndim else ()
+    at = f" at index {tuple(map(int, place))}" if place else ""
+    if operands:
+        given = " and ".join(shown(np.broadcast_to(v, before.shape)) for v in operands)
+    else:
+        given = written(np.broadcast_to(before, before.shape).reshape(-1)[[i]].tolist()[0])
+    return f"{given}{at} gave {shown(result)}"
 
 
 def watched() -> bool:

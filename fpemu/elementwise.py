@@ -71,7 +71,7 @@ def apply(
     if watched:
         tininess = context.current().tininess
         seen = _seen(op, wide, source, out, inexact, f, settings, chance, tininess)
-        report(place, count_as or op, source, out, f, saturation, seen)
+        report(place, count_as or op, source, out, f, saturation, seen, wide)
     return out
 
 
@@ -259,7 +259,9 @@ def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np
     if watched:
         tininess = context.current().tininess
         seen = _seen_by_reference(op, wide, f, settings, chance, tininess)
-        report(place, count_as or op, _sources(op, wide), out, f, settings["saturation"], seen)
+        report(
+            place, count_as or op, _sources(op, wide), out, f, settings["saturation"], seen, wide
+        )
     return out
 
 

@@ -18,6 +18,7 @@ invalid          have no result but NaN (0/0, sqrt(-1), infinity where the forma
 divide_by_zero   are exact infinities of finite operands (1/0, log 0)
 saturated        ... and were replaced by the largest value, because the saturation rule says so
 swamped          were not zero, and left the number that they were added to unchanged
+escaped          left for plain NumPy (`numpy.asarray`), which rounds as it likes
 ===============  ==============================================================================
 """
 
@@ -26,15 +27,24 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import fnmatch
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
 
+import numpy as np
+
+from fpemu import exact
 from fpemu.errors import unknown
+from fpemu.reals import Real, is_finite, size_of
+from fpemu.text import html_table, table
 
 EVENTS = (
-    *("values", "nonzero", "inexact", "underflow", "flushed_to_zero"),
-    *("subnormal", "overflow", "invalid", "divide_by_zero", "saturated", "swamped"),
+    *("values", "nonzero", "inexact", "underflow", "flushed_to_zero", "subnormal", "overflow"),
+    *("invalid", "divide_by_zero", "saturated", "swamped", "escaped"),
 )
+Key = tuple[str, str, str]  # place, operation, format
 
 _open_traces: contextvars.ContextVar[tuple[Trace, ...]] = contextvars.ContextVar(
     "fpemu_traces", default=()
@@ -43,6 +53,11 @@ _open_traces: contextvars.ContextVar[tuple[Trace, ...]] = contextvars.ContextVar
 
 class trace:
     """Count events while the ``with`` block runs: ``with fp.trace() as t: ...``.
+
+    Parameters
+    ----------
+    ranges : whether to keep the smallest nonzero and the largest finite magnitude of the results.
+    exponents : whether to count the results by their binary exponent.
 
     Traces nest; each sees everything that happens inside its own block. The object that the
     block receives is a `Trace` and stays readable afterwards.
@@ -54,8 +69,11 @@ class trace:
     (1, 1, 1)
     """
 
+    def __init__(self, *, ranges: bool = False, exponents: bool = False) -> None:
+        self._options = (ranges, exponents)
+
     def __enter__(self) -> Trace:
-        opened = Trace()
+        opened = Trace(*self._options)
         self._block = collect(opened)
         self._block.__enter__()
         return opened
@@ -84,47 +102,143 @@ def paused() -> Iterator[None]:
         _open_traces.reset(token)
 
 
+@dataclass
+class Magnitudes:
+    """How large the results at one place were: `smallest` is not zero, `largest` is finite, both
+    None before there is such a value; `exponents` counts binary exponents (1.5 has 0)."""
+
+    smallest: Real | None = None
+    largest: Real | None = None
+    exponents: Counter[int] = field(default_factory=Counter)
+
+    def add(self, values: np.ndarray, exponents: bool) -> None:
+        """Take the finite nonzero ones of `values` into account."""
+        if values.dtype == object:  # a format beyond float64
+            listed = [size_of(v) for v in values.flat if is_finite(v) and v != 0]
+            if listed:
+                self._widen(min(listed), max(listed))
+            if exponents:
+                self.exponents.update(exact.floor_log2(Fraction(v)) for v in listed)
+            return
+        magnitudes = np.abs(values.astype(np.float64))
+        magnitudes = magnitudes[(magnitudes > 0) & (magnitudes < np.inf)]
+        if magnitudes.size:
+            self._widen(float(magnitudes.min()), float(magnitudes.max()))
+            if exponents:
+                found, counts = np.unique(np.frexp(magnitudes)[1] - 1, return_counts=True)
+                self.exponents.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+
+    def merge(self, other: Magnitudes) -> None:
+        """Take what `other` has seen into account."""
+        if other.smallest is not None and other.largest is not None:
+            self._widen(other.smallest, other.largest)
+        self.exponents.update(other.exponents)
+
+    def _widen(self, smallest: Real, largest: Real) -> None:
+        self.smallest = smallest if self.smallest is None else min(self.smallest, smallest)
+        self.largest = largest if self.largest is None else max(self.largest, largest)
+
+
 class Trace:
-    """Counters by place and operation; see `trace`."""
+    """Counters by place, operation and format; see `trace`."""
 
-    def __init__(self) -> None:
-        self._counters: dict[tuple[str, str], Counter[str]] = {}
+    def __init__(self, ranges: bool = False, exponents: bool = False) -> None:
+        self.ranges, self.exponents = ranges, exponents
+        self._counters: dict[Key, Counter[str]] = {}
+        self._magnitudes: dict[Key, Magnitudes] = {}
 
-    def add(self, place: str, op: str, counts: Mapping[str, int]) -> None:
-        """Add `counts` to the counters of `op` at `place`."""
-        self._counters.setdefault((place, op), Counter()).update(counts)
+    def add(self, key: Key, counts: Mapping[str, int], results: np.ndarray | None = None) -> None:
+        """Add `counts` to the counters of a place, operation and format, and note how large the
+        `results` are if that is wanted."""
+        self._counters.setdefault(key, Counter()).update(counts)
+        if results is not None and (self.ranges or self.exponents):
+            self._magnitudes.setdefault(key, Magnitudes()).add(results, self.exponents)
 
     def merge(self, other: Trace) -> None:
         """Add all counters of `other`."""
-        for (place, op), counts in other._counters.items():
-            self.add(place, op, counts)
+        for key, counts in other._counters.items():
+            self.add(key, counts)
+        for key, magnitudes in other._magnitudes.items():
+            self._magnitudes.setdefault(key, Magnitudes()).merge(magnitudes)
 
-    def count(self, event: str, place: str | None = None, op: str | None = None) -> int:
-        """How often `event` happened, at places that match the pattern `place` (``*``, ``?``)."""
+    def count(
+        self,
+        event: str,
+        place: str | None = None,
+        op: str | None = None,
+        format: str | None = None,
+    ) -> int:
+        """How often `event` happened, at places that match the pattern `place` (``*``, ``?``).
+
+        Raises `ArgumentError` for an unknown event.
+        """
         if event not in EVENTS:
             raise unknown("event", event, EVENTS)
-        return sum(counts[event] for _, _, counts in self._matching(place, op))
+        return sum(
+            counts[event]
+            for key, counts in self._counters.items()
+            if _matches(key, place, op, format)
+        )
+
+    def magnitudes(
+        self, place: str | None = None, op: str | None = None, format: str | None = None
+    ) -> Magnitudes:
+        """How large the results were; all None and empty unless the trace was asked for that.
+
+        >>> import fpemu as fp
+        >>> with fp.trace(exponents=True) as t:
+        ...     _ = fp.quantize([0.0, 0.75, 3.0, 1e6], fp.FP16)
+        >>> t.magnitudes()
+        Magnitudes(smallest=0.75, largest=3.0, exponents=Counter({-1: 1, 1: 1}))
+        """
+        together = Magnitudes()
+        for key, magnitudes in self._magnitudes.items():
+            if _matches(key, place, op, format):
+                together.merge(magnitudes)
+        return together
 
     def to_dicts(self) -> list[dict[str, object]]:
-        """One row per place and operation, in the order of first appearance."""
-        return [
-            {"place": place, "op": op, **{event: counts[event] for event in EVENTS}}
-            for place, op, counts in self._matching(None, None)
-        ]
+        """One row per place, operation and format, in the order of first appearance; with the
+        ranges and exponents if the trace was asked for them."""
+        rows = []
+        for key, counts in self._counters.items():
+            place, op, f = key
+            row: dict[str, object] = {"place": place, "op": op, "format": f}
+            row.update((event, counts[event]) for event in EVENTS)
+            seen = self._magnitudes.get(key, Magnitudes())
+            if self.ranges:
+                row.update(smallest=seen.smallest, largest=seen.largest)
+            if self.exponents:
+                row["exponents"] = dict(sorted(seen.exponents.items()))
+            rows.append(row)
+        return rows
+
+    def to_json(self) -> str:
+        """The rows of `to_dicts` as JSON."""
+        return json.dumps(self.to_dicts())
 
     def table(self) -> str:
-        """The counters as aligned text, one row per place and operation."""
-        from fpemu.text import table
+        """The counters as aligned text, one row per place, operation and format."""
+        return table(*self._cells())
 
-        rows = [[str(cell) for cell in row.values()] for row in self.to_dicts()]
-        return table(["place", "op", *EVENTS], rows)
+    def _repr_html_(self) -> str:
+        return html_table(*self._cells())
 
-    def _matching(
-        self, place: str | None, op: str | None
-    ) -> Iterator[tuple[str, str, Counter[str]]]:
-        for (where, what), counts in self._counters.items():
-            if (place is None or fnmatch.fnmatchcase(where, place)) and op in (None, what):
-                yield where, what, counts
+    def __str__(self) -> str:
+        return self.table()
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        header = ["place", "op", "format", *EVENTS]
+        if self.ranges:
+            header += ["smallest", "largest"]
+        rows = self.to_dicts()
+        return header, [["-" if row[k] is None else f"{row[k]}" for k in header] for row in rows]
+
+
+def _matches(key: Key, place: str | None, op: str | None, f: str | None) -> bool:
+    where, what, of = key
+    at = place is None or fnmatch.fnmatchcase(where, place)
+    return at and op in (None, what) and f in (None, of)
 
 
 def active() -> bool:
@@ -132,7 +246,19 @@ def active() -> bool:
     return bool(_open_traces.get())
 
 
-def record(place: str, op: str, counts: Mapping[str, int]) -> None:
-    """Hand `counts` to every open trace."""
+def record(
+    place: str,
+    op: str,
+    f: str,
+    counts: Mapping[str, int],
+    results: np.ndarray | None = None,
+) -> None:
+    """Hand `counts`, of results in the format named `f`, to every open trace."""
     for opened in _open_traces.get():
-        opened.add(place, op, counts)
+        opened.add((place, op, f), counts, results)
+
+
+def record_escape(f: str, size: int) -> None:
+    """Count `size` values of the format named `f` that leave for plain NumPy."""
+    if _open_traces.get():
+        record("", "asarray", f, {"escaped": size})

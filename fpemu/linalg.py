@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
 from fpemu import context, events, exact
 from fpemu.arrays import Array, asarray
 from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
-from fpemu.convert import round_to
+from fpemu.convert import round_to, watched
 from fpemu.errors import ArgumentError, SlowWarning, UnsupportedError, unknown
 from fpemu.formats import FP32, FP64, Format, as_format
 from fpemu.reals import Real, is_finite, size_of
@@ -174,12 +175,12 @@ def accumulate_products(
     from fpemu.kernels import matmul as kernels
 
     run = kernels.matmul32 if carrier == "float32" else kernels.matmul64
-    counts = np.zeros(8, np.int64) if events.active() else None
+    counts = np.zeros(8, np.int64) if watched() else None
     result = np.array(start, carrier, order="C")
     left, right = (np.ascontiguousarray(v, carrier) for v in (a, b))
     run(left, right, result, target_of(accumulator, saturation, carrier=carrier), counts)
     if counts is not None:
-        _record(place, op, counts, kernels, saturation)
+        _record(place, op, accumulator, counts, kernels, saturation, result)
     return result.astype(carrier_dtype(accumulator), copy=False)
 
 
@@ -217,7 +218,7 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
 def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) -> np.ndarray:
     """The same by `exact`: slow, for formats that no carrier is proven to serve."""
     out = start.astype(np.float64 if f.fits_float64 else object)
-    counts: Counter[str] | None = Counter() if events.active() else None
+    counts: Counter[str] | None = Counter() if watched() else None
     for i, j in np.ndindex(out.shape):
         accumulator = start.item(i, j)
         for x, y in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
@@ -231,7 +232,7 @@ def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) 
             accumulator = total
         out[i, j] = accumulator
     if counts is not None:
-        events.record(place, op, counts)
+        _tell(place, op, f, counts, out)
     return out.astype(carrier_dtype(f))
 
 
@@ -248,11 +249,14 @@ def _count_exactly(counts, kind, x: Real, y: Real, after: Real, f: Format, satur
     counts["subnormal"] += 0 < size_of(after) < f.smallest_normal
 
 
-def _record(place: str, op: str, counts: np.ndarray, kernels, saturation: str) -> None:
+def _record(
+    place: str, op: str, f: Format, counts: np.ndarray, kernels, saturation: str, result: np.ndarray
+) -> None:
     overflow = int(counts[kernels.OVERFLOW])
-    events.record(
+    _tell(
         place,
         op,
+        f,
         {
             "values": int(counts[kernels.VALUES]),
             "nonzero": int(counts[kernels.NONZERO]),
@@ -264,6 +268,16 @@ def _record(place: str, op: str, counts: np.ndarray, kernels, saturation: str) -
             "saturated": overflow if saturation != "none" else 0,
             "swamped": int(counts[kernels.SWAMPED]),
         },
+        result,
+    )
+
+
+def _tell(place: str, op: str, f: Format, counts: Mapping[str, int], result: np.ndarray) -> None:
+    """Tell the open traces and the `arithmetic` block."""
+    events.record(place, op, f.name, counts, result)
+    signalled = {name for name in exact.FLAGS if counts.get(name)}
+    context.raise_flags(
+        signalled, op, place, lambda trapped: f"in a product or partial sum in {f.name}"
     )
 
 

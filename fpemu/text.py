@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -30,6 +31,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: bool = 
         ).rstrip()
         for line in lines
     )
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as an HTML table, for notebooks; everything escaped.
+
+    >>> html_table(["a"], [["<b>"]])
+    '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 _NUMBER = re.compile(r"|-|[+-]?(inf|nan)|<?[+-]?\d+(\.\d*)?(e[+-]?\d+)?%?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -39,6 +40,19 @@ def encode(value: Real, f: Format) -> int:
         raise ArgumentError(f"{written(value)} is not a value of {f.name}; round it first")
     field = (e + f._bias) if steps >= 1 << f.fraction_bits else 0
     return sign | (field << f.fraction_bits) | (int(steps) & ((1 << f.fraction_bits) - 1))
+
+
+def written_bits(value: Real, f: Format) -> str:
+    """The code of `value` in bits, sign (if there is one), exponent and fraction apart.
+
+    >>> from fpemu.formats import FP16
+    >>> written_bits(1.5, FP16)
+    '0 01111 1000000000'
+    """
+    bits = f"{encode(value, f):0{f.bits}b}"
+    ends = (0, int(f.signed), int(f.signed) + f.exponent_bits, f.bits)
+    fields = (bits[a:b] for a, b in itertools.pairwise(ends))
+    return " ".join(field for field in fields if field)
 
 
 def decode(code: int, f: Format) -> Real:

@@ -110,6 +110,7 @@ class SGD:
             events.record(
                 place,
                 "absorbed",
+                f.name,
                 {
                     "values": new.size,
                     "nonzero": int(np.count_nonzero(wanted)),
