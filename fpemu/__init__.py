@@ -60,9 +60,11 @@ if TYPE_CHECKING:
     from fpemu.arrays import erf as erf
     from fpemu.arrays import flags_of as flags_of
     from fpemu.arrays import fma as fma
+    from fpemu.arrays import load as load
     from fpemu.arrays import remainder as remainder
     from fpemu.arrays import round_to_integer as round_to_integer
     from fpemu.arrays import rsqrt as rsqrt
+    from fpemu.arrays import save as save
     from fpemu.arrays import sigmoid as sigmoid
     from fpemu.autograd.tensor import Tensor as Tensor
     from fpemu.autograd.tensor import no_grad as no_grad
@@ -99,6 +101,7 @@ _LAZY = {
     **dict.fromkeys(("autograd", "data", "diagnose", "nn", "optim")),
     **dict.fromkeys(("Array", "array", "asarray", "compute", "flags_of", "fma"), "arrays"),
     **dict.fromkeys(("erf", "remainder", "round_to_integer", "rsqrt", "sigmoid"), "arrays"),
+    **dict.fromkeys(("load", "save"), "arrays"),
     "arithmetic": "context",
     **dict.fromkeys(("dtype_of", "pack", "unpack"), "interchange"),
     "Flag": "flags",

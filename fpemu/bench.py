@@ -15,14 +15,18 @@ from importlib import metadata
 
 import numpy as np
 
+from fpemu import convert
 from fpemu.arrays import Array, array
+from fpemu.carriers import target_of
+from fpemu.context import arithmetic
 from fpemu.convert import quantize
+from fpemu.events import trace
 from fpemu.formats import BF16, E4M3, E5M2, FP16, TF32, Format
 from fpemu.interchange import dtype_of
 from fpemu.rounding import ROUNDING
 
 FORMATS = (FP16, BF16, TF32, E4M3, E5M2)
-TABLES = ("quantize", "elementwise", "start")
+TABLES = ("quantize", "elementwise", "trace", "start")
 
 
 @dataclass
@@ -53,6 +57,9 @@ def rows(tables: tuple[str, ...], size: int, repeats: int) -> Iterator[tuple[str
         for f in (FP16, BF16, E4M3, E5M2):
             for op in ("add", "subtract", "multiply", "divide", "sqrt"):
                 yield f"{op} {f.name}", lambda f=f, o=op: _elementwise(o, f, size, repeats)
+    if "trace" in tables:
+        for what in WATCHING:
+            yield what, lambda w=what: _watching(w, size, repeats)
     if "start" in tables:
         for what in ("first use", "later start", "import"):
             yield what, lambda w=what: _start(w)
@@ -172,6 +179,38 @@ def _elementwise(op: str, f: Format, size: int, repeats: int) -> Row:
     target = 3.0 if op in ("divide", "sqrt") else 2.0
     ns = seconds / size * 1e9
     return Row("elementwise", op, f.name, "nearest_even", "NumPy float32", ratio, ns, target)
+
+
+WATCHING = ("quantize: no trace", "quantize: trace", "add: no trace", "add: trace", "add: flags")
+
+
+def _watching(what: str, size: int, repeats: int) -> Row:
+    """What counting costs: without a trace relative to the bare kernel, with one relative to that."""
+    x = spread(size)
+    out = np.empty_like(x)
+    a, b = array(x, FP16), array(x[::-1], FP16)
+    target = target_of(FP16, "none", carrier="float32")
+    op, _, how = what.partition(": ")
+
+    def kernel() -> object:
+        from fpemu.kernels import elementwise, quantize
+
+        if op == "quantize":
+            return quantize.quantize32[0](x, target, out)
+        return elementwise.in_float32["add"](a._values, b._values, target, np.empty_like(x))
+
+    def plain() -> object:
+        return convert.quantize(x, FP16, out=out) if op == "quantize" else a + b
+
+    def watched() -> object:
+        with arithmetic() if how == "flags" else trace():
+            return plain()
+
+    if how == "no trace":
+        against, ratio = "the bare kernel", median_ratio(plain, kernel, repeats)
+    else:
+        against, ratio = "no trace", median_ratio(watched, plain, min(repeats, 5))
+    return Row("trace", what, "fp16", "nearest_even", against, ratio[0], ratio[1] / size * 1e9)
 
 
 _FIRST = "import numpy as np, time; t = time.perf_counter(); import fpemu as fp; "

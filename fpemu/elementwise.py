@@ -115,7 +115,7 @@ def _fits(f: Format, rounding: str, chance: Chance) -> bool:
 
 def _is_native64(op: str, f: Format, rounding: str, saturation: str) -> bool:
     """Whether the processor's own operation is right for FP64."""
-    if f != FP64 or op == "modulo":
+    if f != FP64 or op in ("modulo", "floor_divide"):
         return False
     if op in _EXACT_IN_FLOAT64:
         return True
@@ -147,6 +147,8 @@ def _exact_enough(op, wide, f, rounding, chance, watched):
         shift = np.where(other_sign, wide[1], 0.0)
         source, inexact = residual.odd("add", base, shift)
         return np.where(other_sign, source, base), inexact & other_sign
+    if op == "floor_divide":
+        return _floor_of_quotient(*wide)
     if op in _EXACT_IN_FLOAT64:
         return _EXACT[op](*wide), None
     if f == FP64 or (rounding == "nearest_even" and op != "fma" and not watched):
@@ -155,6 +157,22 @@ def _exact_enough(op, wide, f, rounding, chance, watched):
     if rounding == "toward_negative":
         source = residual.minus_zero_of_cancellation(op, source, *wide)
     return source, inexact
+
+
+def _floor_of_quotient(a: np.ndarray, b: np.ndarray):
+    """floor(a / b). Where the quotient, made odd, is below 2**52, its floor is that of the exact one,
+    because no integer there has an odd last bit; beyond, the reference decides."""
+    quotient, inexact = residual.odd("divide", a, b)
+    source = np.floor(quotient)
+    apart = np.isinf(b) & np.isfinite(a) & (a != 0) & (np.signbit(a) != np.signbit(b))
+    source = np.where(apart, -1.0, source)
+    large = inexact & (np.abs(quotient) >= 2.0**52)
+    cut = np.zeros(source.shape, bool)
+    for i in np.flatnonzero(large):
+        value, _ = exact.exact_result("floor_divide", float(a.flat[i]), float(b.flat[i]))
+        source.flat[i] = exact.round_to(value, FP64, rounding="to_odd")
+        cut.flat[i] = source.flat[i] != value
+    return source, cut
 
 
 def _remainder(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -219,7 +237,7 @@ def _with_signals(op, wide, source, seen: flags.Seen) -> flags.Seen:
         a, b, _ = wide
         invalid |= (np.isinf(a) & (b == 0)) | ((a == 0) & np.isinf(b))
     by_zero = np.zeros(source.shape, bool)
-    if op == "divide":
+    if op in ("divide", "floor_divide"):
         by_zero = (wide[1] == 0) & np.isfinite(wide[0]) & (wide[0] != 0)
     elif op in TRANSCENDENTAL:
         by_zero = functions.is_pole(op, wide)

@@ -258,7 +258,20 @@ def record(
         opened.add((place, op, f), counts, results)
 
 
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("fpemu_inside", default=False)
+
+
+@contextlib.contextmanager
+def inside() -> Iterator[None]:
+    """Arrays that are read in this block stay with fpemu."""
+    token = _inside.set(True)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
 def record_escape(f: str, size: int) -> None:
     """Count `size` values of the format named `f` that leave for plain NumPy."""
-    if _open_traces.get():
+    if _open_traces.get() and not _inside.get():
         record("", "asarray", f, {"escaped": size})

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from fpemu import events
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, format_of_dtype
 from fpemu.reals import Number
@@ -24,7 +25,8 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
     """
     own = getattr(x, "format", None)
     try:
-        values = np.asarray(x)
+        with events.inside():
+            values = np.asarray(x)
         if values.dtype == np.float64 and not isinstance(x, (np.ndarray, np.generic)):
             values = _with_large_integers(x, values)
     except ValueError as error:  # rows of different lengths

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import xml.etree.ElementTree
 from collections import Counter
 from fractions import Fraction
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from oracles import assert_same
 
 import fpemu as fp
-from fpemu import exact, linalg
+from fpemu import events, exact, linalg
 from fpemu.events import EVENTS, Trace
 from fpemu.formats import NAMED
 
@@ -108,7 +110,10 @@ def test_matmul_counts_every_product_and_partial_sum(seed, names, spread):
 def test_elementwise_counts_even_what_float64_drops(pair):
     x, y = (fp.array([v], fp.FP32) for v in pair)
     want = Counter(dict.fromkeys(EVENTS, 0))
-    want.update(judge(Fraction(pair[0]) + Fraction(pair[1]), fp.FP32))
+    total = Fraction(pair[0]) + Fraction(pair[1])
+    want.update(judge(total, fp.FP32))
+    got = exact.round_to(total, fp.FP32)
+    want["swamped"] = int((pair[1] != 0 and got == pair[0]) or (pair[0] != 0 and got == pair[1]))
     with fp.trace() as t:
         x + y
     assert counted(t) == want
@@ -189,3 +194,68 @@ def test_the_slow_road_counts_as_the_kernels_do(seed, names, saturation, spread)
         linalg.accumulate_products(a, b, (f, f, accumulator), saturation=saturation)
     want = by_the_reference(a, b, f, accumulator, saturation)
     assert counted(t) == want
+
+
+# -- what a trace shows -----------------------------------------------------------------------------
+
+
+def test_counts_are_kept_by_place_operation_and_format():
+    with fp.trace() as outer:
+        fp.quantize([1e9], "fp16")
+        with fp.trace() as inner:
+            fp.array([1.0, 3.0], "bf16") / 3.0
+        fp.quantize([1e9], "e5m2")
+    assert outer.count("overflow") == 2
+    assert outer.count("overflow", format="fp16") == 1
+    assert inner.count("values", op="divide", format="bf16") == 2
+    assert inner.count("values", op="divide", format="fp16") == 0
+    assert [row["format"] for row in outer.to_dicts()] == ["fp16", "bf16", "bf16", "e5m2"]
+    with pytest.raises(fp.ArgumentError, match="unknown event 'overflw'; did you mean 'overflow'"):
+        outer.count("overflw")
+
+
+def test_ranges_and_exponents_are_those_of_the_results():
+    x = [0.0, 3.0, -0.75, 1e-9, 1e9, math.nan]
+    with fp.trace(ranges=True, exponents=True) as t:
+        fp.quantize(x, "fp16")
+        fp.matmul(fp.array([[2.0, 2.0]], "fp32"), fp.array([[4.0], [5.0]], "fp32"))
+    seen = t.magnitudes(format="fp16")
+    assert (seen.smallest, seen.largest, dict(seen.exponents)) == (0.75, 3.0, {1: 1, -1: 1})
+    products = t.magnitudes(op="matmul")
+    assert (products.smallest, products.largest, dict(products.exponents)) == (18, 18, {4: 1})
+    (row,) = [row for row in t.to_dicts() if row["op"] == "matmul"]
+    assert (row["smallest"], row["exponents"]) == (18.0, {4: 1})
+    with fp.trace() as plain:
+        fp.quantize(x, "fp16")
+    assert plain.magnitudes() == events.Magnitudes()
+    beyond = fp.p3109(15, 1)
+    with fp.trace(ranges=True, exponents=True) as t:
+        fp.quantize([Fraction(2) ** 5000, 1.0], beyond)
+    assert t.magnitudes().largest == 2**5000
+    assert dict(t.magnitudes().exponents) == {5000: 1, 0: 1}
+
+
+def test_a_trace_is_text_html_dicts_and_json():
+    with fp.trace(ranges=True) as t:
+        fp.array([65000.0, 1.0], "fp16") * 2.0
+    rows = json.loads(t.to_json())
+    assert rows == t.to_dicts()
+    assert (rows[-1]["op"], rows[-1]["overflow"], rows[-1]["largest"]) == ("multiply", 1, 2.0)
+    header, _, *body = t.table().splitlines()
+    assert header.split()[:4] == ["place", "op", "format", "values"]
+    assert str(t) == t.table()
+    assert len(body) == len(rows)
+    parsed = xml.etree.ElementTree.fromstring(t._repr_html_())
+    cells = [cell.text for cell in parsed.iter("td")]
+    assert {"multiply", "fp16", "2.0"} <= set(cells)
+
+
+def test_swamped_additions_are_counted_outside_of_sums_too():
+    x = fp.array([2048.0, 2048.0, 0.0, 2048.0], "fp16")
+    with fp.trace() as t:
+        x + fp.array([1.0, 2.0, 1.0, 0.0], "fp16")
+        x - fp.array([1.0, 1.5, 3.0, 0.0], "fp16")
+    # 2048 + 1 is a tie that goes to the even 2048. Below 2048 numbers stand one apart: 2048 - 1 is
+    # one of them, and 2048 - 1.5 goes to the even 2046.
+    assert t.count("swamped", op="add") == 1
+    assert t.count("swamped", op="subtract") == 0

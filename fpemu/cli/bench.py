@@ -13,7 +13,9 @@ from fpemu.errors import unknown
 def add_parser(commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("bench", help="measure speed as ratios, side by side")
-    parser.add_argument("tables", nargs="*", help="quantize, elementwise, start (default: all)")
+    parser.add_argument(
+        "tables", nargs="*", help="quantize, elementwise, trace, start (default: all)"
+    )
     parser.add_argument(
         "--size", type=int, default=4_000_000, help="elements per array (default 4 million)"
     )
@@ -54,6 +56,11 @@ def _print(rows) -> None:
     if rows[0].table == "start":
         cells = [[row.what, f"{row.ratio:.2f}"] for row in rows]
         print(text.table(["fresh process", "seconds"], cells), end="\n\n")
+        return
+    if rows[0].table == "trace":
+        cells = [[r.what, r.against, f"{r.ratio:.2f}", f"{r.ns_per_element:.3f}"] for r in rows]
+        header = ["what", "relative to", "ratio", "ns/element"]
+        print(text.table(header, cells), end="\n\n")
         return
     header = [rows[0].table, "format", "rounding", "ratio", "target", "ns/element"]
     cells = [

@@ -16,7 +16,7 @@ from fpemu.exact import functions
 from fpemu.exact.functions import odd_root
 from fpemu.exact.rounding import read_operand, round_to, rounds_away
 from fpemu.formats import Format
-from fpemu.reals import Number, Real, is_infinite, is_nan, sign_of
+from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan, sign_of
 
 Result = tuple[Number, str]
 _NAN: Result = (math.nan, "")
@@ -159,6 +159,17 @@ def _modulo(a: Real, b: Real, rounding: str) -> Result:
     return rest if rest else sign_of(b) * 0.0, ""
 
 
+def _floor_divide(a: Real, b: Real, rounding: str) -> Result:
+    """floor(a / b), of the exact quotient; by zero as division. A zero has the sign of the quotient."""
+    quotient, signal = _divide(a, b, rounding)
+    if not isinstance(quotient, Fraction):
+        if is_infinite(b) and a != 0 and is_finite(a) and sign_of(a) != sign_of(b):
+            return Fraction(-1), ""
+        return quotient, signal
+    whole = math.floor(quotient)
+    return (Fraction(whole) if whole else 0.0), ""
+
+
 def _fmod(a: Real, b: Real, rounding: str) -> Result:
     """a - n*b with n the quotient cut off, of the sign of a: C's fmod; always exact."""
     if is_nan(a) or is_nan(b):
@@ -220,6 +231,7 @@ _MEANING: dict[str, Callable[..., Result]] = {
     "fma": _fma,
     "remainder": _remainder,
     "modulo": _modulo,
+    "floor_divide": _floor_divide,
     "fmod": _fmod,
     "round_to_integer": _round_to_integer,
     "minimum": _minimum,
