@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -160,3 +163,25 @@ def test_foreign_operands_get_their_turn():
             return "mine"
 
     assert fp.array([1.0], fp.FP16) + Foreign() == "mine"
+
+
+def test_operands_of_many_kinds():
+    x = fp.array([1.0, 2.0], "bf16")
+    assert (x + ml_dtypes.bfloat16(1)).tolist() == [2.0, 3.0]
+    assert (Decimal("0.1") + x).tolist() == [1.1015625, 2.09375]  # 0.1 is 0.10009765625 in BF16
+    assert (x * Fraction(1, 2)).tolist() == [0.5, 1.0]
+    assert (x - (1, 1)).tolist() == [0.0, 1.0]
+    assert (+x).tolist() == x.tolist()
+    assert int(x[1]) == 2
+    with pytest.raises(fp.ArgumentError, match="dtype bool has no format of its own"):
+        x + np.True_
+    with pytest.raises(fp.ArgumentError, match="add of bf16 and fp32"):
+        x + np.float32(1)
+
+
+def test_methods_are_numpys_functions():
+    x = fp.array([[3.0, 1.0], [2.0, 4.0]], "e4m3")
+    assert (x.max().item(), x.min().item(), x.max(axis=0).tolist()) == (4.0, 1.0, [3.0, 4.0])
+    assert x.ravel().tolist() == [3.0, 1.0, 2.0, 4.0]
+    assert x.transpose(1, 0).tolist() == x.T.tolist() == [[3.0, 2.0], [1.0, 4.0]]
+    assert x.sum(0).tolist() == [5.0, 5.0]
