@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import re
 import warnings
 
 import numpy as np
@@ -17,6 +19,7 @@ from fpemu import exact
 from fpemu.arrays import functions
 from fpemu.arrays.functions import FUNCTIONS
 from fpemu.arrays.ufuncs import UFUNCS
+from fpemu.cli.main import main
 
 X = fp.array([[1.5, -2.0, 0.25], [3.0, 0.0, -0.5]], "fp16")
 V = fp.array([3.0, 1.0, 2.0, 2.0], "fp16")
@@ -334,3 +337,19 @@ def test_leaving_is_exact_and_counted():
         fp.quantize(x, "bf16"), fp.array([x, x], "fp16"), fp.encode(x, "fp16"), x + 1, repr(x)
         fp.next_up(x, "fp16"), fp.classify(x, "fp16"), x.to_numpy(), x.tolist(), float(x[0])
     assert t.count("escaped") == 0
+
+
+def test_the_table_is_printed(capsys):
+    assert main(["info", "--numpy"]) == 0
+    out = capsys.readouterr().out
+    assert "0 escaping silently" in out
+    assert re.search(r"^sum +function +rounded +fp.sum: from \+0", out, re.M)
+    assert re.search(r"^arctan +ufunc +refused$", out, re.M)
+    assert main(["info", "--numpy", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = {row["name"] for row in found["functions"]}
+    assert {u.__name__ for u in UFUNCS} <= names
+    assert found["counts"]["refused"] == sum(
+        row["support"] == "refused" for row in found["functions"]
+    )
+    assert len(found["functions"]) > 300
