@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from fpemu import diagnose as diagnose
     from fpemu import nn as nn
     from fpemu import optim as optim
+    from fpemu.accumulation import Accumulator as Accumulator
     from fpemu.arrays import Array as Array
     from fpemu.arrays import array as array
     from fpemu.arrays import asarray as asarray
@@ -78,9 +79,17 @@ if TYPE_CHECKING:
     from fpemu.interchange import dtype_of as dtype_of
     from fpemu.interchange import pack as pack
     from fpemu.interchange import unpack as unpack
+    from fpemu.linalg import conv1d as conv1d
+    from fpemu.linalg import conv2d as conv2d
+    from fpemu.linalg import conv_transpose2d as conv_transpose2d
+    from fpemu.linalg import cumsum as cumsum
     from fpemu.linalg import dot as dot
+    from fpemu.linalg import einsum as einsum
     from fpemu.linalg import matmul as matmul
+    from fpemu.linalg import mean as mean
+    from fpemu.linalg import norm as norm
     from fpemu.linalg import sum as sum
+    from fpemu.linalg import var as var
     from fpemu.neighbours import classify as classify
     from fpemu.neighbours import next_down as next_down
     from fpemu.neighbours import next_up as next_up
@@ -109,7 +118,9 @@ _LAZY = {
     **dict.fromkeys(("quantize", "encode", "decode"), "convert"),
     "show": "display",
     "trace": "events",
-    **dict.fromkeys(("sum", "dot", "matmul"), "linalg"),
+    **dict.fromkeys(("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum"), "linalg"),
+    **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),
+    "Accumulator": "accumulation",
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",
     **dict.fromkeys(("train", "History"), "training"),

@@ -75,6 +75,63 @@ def apply(
     return out
 
 
+def apply_between(
+    op: str,
+    operands: tuple[np.ndarray, ...],
+    formats: tuple[Format, ...],
+    f: Format,
+    *,
+    rounding: str,
+    saturation: str,
+    subnormals: str,
+    chance: Chance | None = None,
+    place: str = "",
+    count_as: str | None = None,
+) -> np.ndarray:
+    """`op` ("convert" or one of `residual.NUMPY`) on values of several `formats`, rounded once to `f`.
+
+    Events are counted as in `apply`.
+    """
+    settings: dict[str, Any] = {
+        "rounding": rounding,
+        "saturation": saturation,
+        "subnormals": subnormals,
+    }
+    options: dict[str, Any] = {"chance": chance, "place": place}
+    if op == "convert":
+        (x,) = operands
+        values = without_subnormals(x, formats[0]) if "daz" in subnormals else np.asarray(x)
+        return round_to(values, f, **settings, **options, op=count_as or op)
+    if all(g == f for g in formats):
+        return apply(op, *operands, f=f, **settings, **options, count_as=count_as)
+    everyone = (*formats, f)
+    fits64 = all(g.fits_float64 for g in everyone)
+    wide = tuple(
+        np.broadcast_arrays(*(np.asarray(v, float if fits64 else object) for v in operands))
+    )
+    if "daz" in subnormals:
+        wide = tuple(without_subnormals(v, g) for v, g in zip(wide, formats, strict=True))
+    chance = chance or Chance()
+    moderate = all(g.emin - g.fraction_bits >= -300 and g.emax <= 300 for g in everyone)
+    product = op not in ("multiply", "fma") or formats[0].precision + formats[1].precision <= 53
+    random = chance.random_bits + 2 if rounding == "stochastic" else 0
+    watched = convert.watched()
+    if moderate and product and has_step64(f) and f.precision + random <= 51:
+        with np.errstate(all="ignore"):
+            source, inexact = residual.odd(op, *wide)
+        if rounding == "toward_negative":
+            source = residual.minus_zero_of_cancellation(op, source, *wide)
+        out = round_to(source, f, **settings, chance=chance, count=False)
+        if watched:
+            tininess = context.current().tininess
+            seen = _seen(op, wide, source, out, inexact, f, settings, chance, tininess)
+            report(place, count_as or op, source, out, f, saturation, seen)
+        return out
+    # The operands have been read already.
+    kept = {**settings, "subnormals": "ftz" if "ftz" in subnormals else "gradual"}
+    return _by_reference(op, wide, f, kept, chance, watched, place, count_as)
+
+
 def flags_of(
     op: str,
     *operands: np.ndarray,

@@ -364,6 +364,43 @@ def _trace(
     return np.sum(np.diagonal(x, offset, axis1, axis2), axis=-1)
 
 
+def _average(name: str) -> Callable[..., Any]:
+    def run(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any):
+        from fpemu import linalg
+
+        keep = options.pop("keepdims", False) is True
+        ddof = {"ddof": options.pop("ddof")} if "ddof" in options else {}
+        given = {k: v for k, v in options.items() if v is not np._NoValue}  # type: ignore[attr-defined]
+        _none(name, {"dtype": dtype, "out": out, **given})
+        if not (axis is None or isinstance(axis, (int, np.integer))):
+            raise UnsupportedError(f"numpy.{name} of an fpemu Array takes one axis or all")
+        result = getattr(linalg, name)(x, axis, **ddof)
+        if keep:
+            whole = range(x.ndim) if axis is None else [axis % x.ndim]
+            result = result.reshape(tuple(1 if i in whole else n for i, n in enumerate(x.shape)))
+        return result
+
+    return run
+
+
+for _name in ("mean", "var"):
+    FUNCTIONS[getattr(np, _name)] = Supported(
+        "rounded", f"fp.{_name}: sums, then a division", _average(_name)
+    )
+
+
+@_supports(np.einsum, kind="rounded", how="fp.einsum of two operands")
+def _einsum(subscripts: Any, *operands: Any, **options: Any):
+    from fpemu import linalg
+
+    _none("einsum", {k: v for k, v in options.items() if v is not False})
+    if len(operands) != 2:
+        raise UnsupportedError("numpy.einsum of fpemu Arrays takes two operands at a time")
+    f = format_among("einsum", operands)
+    a, b = (Array(in_format(v, f, "einsum"), f) for v in operands)
+    return linalg.einsum(subscripts, a, b)
+
+
 # -- products ---------------------------------------------------------------------------------------
 
 
@@ -425,8 +462,10 @@ _HINTS = {
     **dict.fromkeys(
         _IMMUTABLE, "an Array is immutable: make a new one, for example by numpy.where"
     ),
-    **dict.fromkeys(("mean", "nanmean", "average"), "use fp.sum(x) / x.size"),
-    **dict.fromkeys(("einsum", "tensordot", "kron", "cross"), "use fp.matmul and * with reshape"),
+    **dict.fromkeys(("nanmean", "average"), "use fp.mean, or fp.sum(x * w) / fp.sum(w)"),
+    **dict.fromkeys(
+        ("tensordot", "kron", "cross"), "use fp.einsum, or fp.matmul and * with reshape"
+    ),
     "astype": "use x.astype(format)",
     **dict.fromkeys(("savez", "savez_compressed"), "use numpy.save for each Array"),
     "savetxt": "use numpy.savetxt(file, numpy.asarray(x)), or numpy.save",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpemu import elementwise, events, linalg
+from fpemu import elementwise, events
+from fpemu.accumulation.sequential import accumulate_products
 from fpemu.arrays import Array
 from fpemu.convert import report, round_to
 from fpemu.errors import ArgumentError
@@ -65,7 +66,7 @@ class Site:
     def products(self, a: Operand, b: Operand, where: str) -> Array:
         """``a @ b`` in the accumulator's format, every product and partial sum rounded."""
         f = self.roles["accumulate"]
-        values = linalg.accumulate_products(
+        values = accumulate_products(
             a.array._values,
             b.array._values,
             (a.array.format, b.array.format, f),

@@ -1,0 +1,275 @@
+"""Models run on arrays: all elements of the result at once, term after term.
+
+What is rounded in which order is written down once more, on one element, in
+`exact.accumulation`; the tests hold the two together. Where a stretch of terms is summed
+sequentially in the ordinary way, the kernels do it; everything else goes step by step through
+`elementwise`, which rounds each step from exact information.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from fpemu import context, elementwise, exact
+from fpemu.accumulation.model import Accumulator
+from fpemu.accumulation.sequential import accumulate_products
+from fpemu.carriers import carrier_dtype
+from fpemu.chance import Chance
+from fpemu.convert import round_to
+from fpemu.formats import Format
+
+Values = tuple[np.ndarray, Format]
+
+
+def filled(model: Accumulator) -> Accumulator:
+    """The model with every setting that it leaves open taken from the `arithmetic` in force."""
+    now = context.current()
+    return replace(
+        model,
+        rounding=model.rounding or now.rounding,
+        saturation=model.saturation or now.saturation,
+        subnormals=model.subnormals or now.subnormals,
+        seed=now.next_chance().seed if model.seed is None else model.seed,
+        random_bits=model.random_bits or now.random_bits,
+    )
+
+
+def accumulate(
+    a: np.ndarray | None,
+    b: np.ndarray,
+    formats: tuple[Format, Format],
+    model: Accumulator,
+    start: np.ndarray | None = None,
+    *,
+    place: str = "",
+    op: str = "matmul",
+) -> np.ndarray:
+    """``start + a @ b`` by `model`, for carriers of shapes (m, k), (k, n) and (m, n).
+
+    Without `a` the columns of `b` are summed: shape (1, n). `formats` are those of `a` and `b`;
+    `start` holds values of ``model.result_format``. The result is in that format's carrier.
+    """
+    return _Run(a, b, formats, filled(model), place, op).result(start)
+
+
+class _Run:
+    """One accumulation: terms, and the roundings done so far."""
+
+    def __init__(self, a, b, formats, model: Accumulator, place: str, op: str) -> None:
+        self.a, self.b, self.formats, self.model = a, b, formats, model
+        self.place, self.op, self.done = place, op, 0
+        self.f: Format = model.format
+        self.c: Format = model.correction or model.format
+        self.shape = (1 if a is None else a.shape[0], b.shape[1])
+        self.chance = Chance(model.seed or 0, model.random_bits or 24)
+        self.settings: dict[str, Any] = {
+            "rounding": model.rounding,
+            "saturation": model.saturation,
+            "subnormals": model.subnormals,
+        }
+        usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
+        self.by_kernel = usual and model.product is None and model.round_every is None
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def step(self, op: str, *operands: Values, f: Format) -> Values:
+        """`op` rounded to `f`, for all elements of the result."""
+        chance = self.chance.derived(self.done)
+        self.done += 1
+        values, formats = zip(*operands, strict=True)
+        whole = tuple(np.broadcast_to(v, self.shape) for v in values)
+        rounded = elementwise.apply_between(
+            op, whole, formats, f, **self.settings, chance=chance, place=self.place
+        )
+        return rounded, f
+
+    def term(self, k: int) -> tuple[Values, ...]:
+        row: Values = (self.b[k][None, :], self.formats[1])
+        return (row,) if self.a is None else ((self.a[:, k][:, None], self.formats[0]), row)
+
+    def rounded_term(self, k: int) -> Values:
+        term = self.term(k)
+        op = "convert" if len(term) == 1 else "multiply"
+        return self.step(op, *term, f=self.model.product or self.f)
+
+    def zero(self, f: Format) -> Values:
+        return np.zeros(self.shape, carrier_dtype(f)), f
+
+    # -- sums ---------------------------------------------------------------------------------
+
+    def sequential(self, terms: np.ndarray, begin: Values) -> Values:
+        if self.by_kernel:
+            return self._by_kernel(terms, begin)
+        total, model = begin, self.model
+        for count, k in enumerate(terms.tolist(), 1):
+            if model.product == "exact":
+                term = self.term(k)
+                total = self.step("fma" if len(term) == 2 else "add", *term, total, f=self.f)
+            else:
+                total = self.step("add", total, self.rounded_term(k), f=self.f)
+            if model.round_every and count % model.round_every[1] == 0:
+                between, _ = self.step("convert", total, f=model.round_every[0])
+                total = self.step("convert", (between, self.f), f=self.f)
+        return total
+
+    def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
+        whole = slice(None) if len(terms) == len(self.b) and _in_order(terms) else terms
+        right = self.b[whole]
+        left = np.ones((1, len(terms)), right.dtype) if self.a is None else self.a[:, whole]
+        formats = (self.formats[1] if self.a is None else self.formats[0], self.formats[1], self.f)
+        total = accumulate_products(
+            left,
+            right,
+            formats,
+            np.ascontiguousarray(begin[0]),
+            saturation=self.settings["saturation"],
+            place=self.place,
+            op=self.op,
+        )
+        return total, self.f
+
+    def result(self, start: np.ndarray | None) -> np.ndarray:
+        model, f = self.model, self.f
+        kind, number = model.kind, model.number
+        terms = np.arange(len(self.b))
+        outer = model.result_format
+        given: Values | None = None if start is None else (start, outer)
+        begin = given or self.zero(outer)
+        if kind == "exact":
+            return self._exactly(begin)
+        if kind == "permuted":
+            drawn = np.array(
+                [exact.random_integer(i, number, 64) for i in terms.tolist()], np.uint64
+            )
+            terms = terms[np.argsort(drawn, kind="stable")]
+        if kind in ("sequential", "permuted") and not model.promote:
+            return self.sequential(terms, begin)[0]
+        if kind in ("kahan", "neumaier"):
+            compensated = self._kahan if kind == "kahan" else self._neumaier
+            return compensated((self.rounded_term(k) for k in terms.tolist()), begin)[0]
+        if kind == "pairwise":
+            return self._with_start(given, self._pairwise(terms, number))
+        if kind in ("split", "tree", "ring"):
+            groups = np.array_split(terms, number)
+        else:
+            size = model.promote[1] if model.promote else number
+            groups = [terms[i : i + size] for i in range(0, len(terms), size)]
+        partial = [self.sequential(group, self.zero(f)) for group in groups]
+        if kind == "fabsum":
+            return self._kahan(partial, begin)[0]
+        if kind == "tree":
+            while len(partial) > 1:
+                pairs = [partial[i : i + 2] for i in range(0, len(partial), 2)]
+                partial = [self.step("add", *p, f=f) if len(p) == 2 else p[0] for p in pairs]
+            return self._with_start(given, partial[0])
+        if kind == "ring":
+            return self._with_start(given, self._ring(partial, number))
+        total = begin
+        for p in partial:
+            total = self.step("add", total, p, f=outer)
+        return total[0]
+
+    def _with_start(self, start: Values | None, total: Values) -> np.ndarray:
+        return total[0] if start is None else self.step("add", start, total, f=self.f)[0]
+
+    def _pairwise(self, terms: np.ndarray, most: int) -> Values:
+        if len(terms) <= most:
+            return self.sequential(terms, self.zero(self.f))
+        half = len(terms) // 2
+        left = self._pairwise(terms[:half], most)
+        return self.step("add", left, self._pairwise(terms[half:], most), f=self.f)
+
+    def _ring(self, partial: list[Values], ranks: int) -> Values:
+        """Element by element of the result another rank begins."""
+        stack = np.stack([values for values, _ in partial])
+        size = self.shape[0] * self.shape[1]
+        owner = np.repeat(
+            np.arange(ranks), [len(s) for s in np.array_split(np.arange(size), ranks)]
+        )
+        owner = owner.reshape(self.shape)
+        rows, columns = np.indices(self.shape)
+        total: Values = (stack[(owner + 1) % ranks, rows, columns], self.f)
+        for i in range(2, ranks + 1):
+            total = self.step(
+                "add", total, (stack[(owner + i) % ranks, rows, columns], self.f), f=self.f
+            )
+        return total
+
+    def _kahan(self, terms, begin: Values) -> Values:
+        total, error = begin, self.zero(self.c)
+        for x in terms:
+            corrected = self.step("subtract", x, error, f=self.c)
+            new = self.step("add", total, corrected, f=self.f)
+            gained = self.step("subtract", new, total, f=self.c)
+            error = self.step("subtract", gained, corrected, f=self.c)
+            total = new
+        return total
+
+    def _neumaier(self, terms, begin: Values) -> Values:
+        total, error = begin, self.zero(self.c)
+        for x in terms:
+            new = self.step("add", total, x, f=self.f)
+            with np.errstate(invalid="ignore"):
+                first = np.abs(total[0]) >= np.abs(x[0])
+            # Which of the two is larger differs by element, and with it the format.
+            losses = []
+            for large, small in ((total, x), (x, total)):
+                kept = self.done
+                rest = self.step("subtract", large, new, f=self.c)
+                losses.append(self.step("add", rest, small, f=self.c)[0])
+                self.done, after = kept, self.done
+            self.done = after
+            error = self.step("add", error, (np.where(first, *losses), self.c), f=self.c)
+            total = new
+        return self.step("add", total, error, f=self.f)
+
+    def _exactly(self, begin: Values) -> np.ndarray:
+        """One rounding of the exact sum, element by element in rationals."""
+        out = np.empty(self.shape, object)
+        flat_start = np.broadcast_to(begin[0], self.shape)
+        product = self.model.product
+        terms: Any = None
+        if isinstance(product, Format):
+            terms = np.array([self.rounded_term(k)[0] for k in range(len(self.b))], object)
+            terms = terms.reshape(len(self.b), *self.shape)
+        for i, j in np.ndindex(self.shape):
+            total: Any = flat_start[i, j].item()
+            for k in range(len(self.b)):
+                if terms is not None:
+                    value: Any = terms[k, i, j]
+                else:
+                    value = self._product(i, j, k)
+                total, _ = exact.exact_result(
+                    "add", total, value, rounding=self.settings["rounding"]
+                )
+            out[i, j] = total
+        chance = self.chance.derived(self.done)
+        return round_to(out, self.f, **self.settings, chance=chance, place=self.place, op=self.op)
+
+    def _product(self, i: int, j: int, k: int) -> Fraction | float:
+        term = self.term(k)
+        places = [(0, j)] if len(term) == 1 else [(i, 0), (0, j)]
+        reads = []
+        for (values, g), place in zip(term, places, strict=True):
+            x: Any = values.item(*place)
+            reads.append(exact.read_operand(x, g, self.settings["subnormals"]))
+        return reads[0] if len(reads) == 1 else exact.exact_result("multiply", *reads)[0]
+
+
+def _in_order(terms: np.ndarray) -> bool:
+    return bool(np.all(np.diff(terms) == 1))
+
+
+def running(columns: np.ndarray, f: Format, model: Accumulator) -> np.ndarray:
+    """All partial sums of the columns, by a plain sequential model: shape of `columns`."""
+    machine = _Run(None, columns, (f, f), filled(model), "", "cumsum")
+    total = machine.zero(model.format)
+    out = np.empty(columns.shape, carrier_dtype(model.format))
+    for k in range(len(columns)):
+        total = machine.sequential(np.array([k]), total)
+        out[k] = total[0][0]
+    return out
