@@ -60,10 +60,10 @@ def describe(x: Number, f: Format) -> dict[str, object]:
     return row
 
 
-def stored(value: Real, f: Format) -> dict[str, object]:
-    """The code, the split bits and the exact decimal of `value`, a value of `f`."""
+def stored(value: Real, f: Format) -> dict[str, str]:
+    """The exact decimal, the code and the split bits of `value`, a value of `f`."""
     code = exact.encode(value, f)
-    return {"code": written_code(code, f), "bits": split_bits(code, f), "value": decimal(value)}
+    return {"value": decimal(value), "code": written_code(code, f), "bits": split_bits(code, f)}
 
 
 def written_code(code: int, f: Format) -> str:
