@@ -25,7 +25,7 @@ def split_bits(code: int, f: Format) -> Bits:
     whole = f"{code:0{f.bits}b}"
     sign, exponent = int(f.signed), int(f.signed) + f.exponent_bits
     fields = (whole[:sign], whole[sign:exponent], whole[exponent:])
-    return Bits(" ".join(field for field in fields if field), f)
+    return Bits.of(" ".join(field for field in fields if field), f)
 
 
 def describe(x: Number, f: Format) -> dict[str, object]:

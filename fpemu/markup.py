@@ -19,15 +19,28 @@ _MONO = "font-family:monospace"
 
 
 class Bits(str):
-    """The split bits of a code, which know their fields: ``Bits("0 01011 1001100110", FP16)``."""
+    """The split bits of a code, which know their fields.
+
+    >>> from fpemu.formats import E8M0, FP16
+    >>> Bits.of("0 01011 1001100110", FP16).fields, Bits.of("01111111", E8M0).fields
+    (('sign', 'exponent', 'fraction'), ('exponent',))
+    """
 
     fields: tuple[str, ...]
 
-    def __new__(cls, split: str, f: Format) -> Bits:
+    def __new__(cls, split: str, fields: tuple[str, ...]) -> Bits:
         bits = super().__new__(cls, split)
-        there = (f.signed, f.exponent_bits, f.fraction_bits)
-        bits.fields = tuple(name for name, has in zip(COLOURS, there, strict=True) if has)
+        bits.fields = fields
         return bits
+
+    @classmethod
+    def of(cls, split: str, f: Format) -> Bits:
+        """Bits with the fields that `f` has."""
+        there = (f.signed, f.exponent_bits, f.fraction_bits)
+        return cls(split, tuple(name for name, has in zip(COLOURS, there, strict=True) if has))
+
+    def __getnewargs__(self) -> tuple[str, tuple[str, ...]]:  # type: ignore[override]
+        return str(self), self.fields
 
 
 Part = str | Bits  # text, or bits to be coloured

@@ -35,7 +35,7 @@ def aligned(rows: list[Row], place: int) -> list[str]:
     >>> print(*aligned([Row("s", False, 1 + Fraction(1, 2**40), -40)], -10))
     s  + 10000000000|00 ...25 zeros... 001
     """
-    top = max(_leading(row) for row in rows)
+    top = max([place, *map(_leading, rows)])
     low = min([place, *(row.last for row in rows)])
     columns = []
     for c in range(top, low - 1, -1):

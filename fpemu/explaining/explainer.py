@@ -72,8 +72,29 @@ class Explainer:
     flags        inexact
     """
 
-    def __call__(self, x: object, f: object, **options: Any) -> Explanation:
+    def __call__(
+        self,
+        x: object,
+        f: object,
+        *,
+        rounding: str | None = None,
+        saturation: str | None = None,
+        subnormals: str | None = None,
+        seed: int | None = None,
+        random_bits: int | None = None,
+        random_variant: str | None = None,
+        tininess: str | None = None,
+    ) -> Explanation:
         """Explain one rounding; see the class."""
+        options = {
+            "rounding": rounding,
+            "saturation": saturation,
+            "subnormals": subnormals,
+            "seed": seed,
+            "random_bits": random_bits,
+            "random_variant": random_variant,
+            "tininess": tininess,
+        }
         f = as_format(f)
         number = number_of(x, "explain")
         settings, draw = _arithmetic(options)

@@ -12,7 +12,8 @@ from fpemu.explaining import steps
 from fpemu.explaining.aligned import Row, aligned
 from fpemu.explaining.numbers import expansion, lowest_bit, portion
 from fpemu.explaining.report import Section, columns
-from fpemu.explaining.rounding import Rounding, same
+from fpemu.explaining.rounding import Rounding
+from fpemu.explaining.twice import same
 from fpemu.formats import Format
 from fpemu.numerals import decimal, integer_times_power, last_place
 from fpemu.reals import Number, Real, is_finite, is_negative, sign_of

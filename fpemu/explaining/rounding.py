@@ -8,11 +8,11 @@ from typing import Any
 from fpemu import exact
 from fpemu.context import Arithmetic
 from fpemu.display import neighbours, split_bits, stored, written_code
-from fpemu.explaining import steps, words
+from fpemu.explaining import flags, steps, twice, words
 from fpemu.explaining.numbers import binary, expansion, lowest_bit, portion, signed
 from fpemu.explaining.report import Section, columns
 from fpemu.explaining.steps import Grid, Outcome
-from fpemu.formats import FP32, FP64, Format
+from fpemu.formats import Format
 from fpemu.numerals import integer_times_power, last_place, ulps
 from fpemu.reals import Number, Real, is_finite, is_nan, is_negative
 
@@ -201,66 +201,15 @@ class Rounding:
         self._tell_double_rounding(self.result)
 
     def _tell_flags(self) -> None:
-        given = {
-            "rounding": self.settings.rounding,
-            "saturation": self.settings.saturation,
-            "subnormals": self.settings.subnormals,
-            "away": self.draw if self.settings.rounding == "stochastic" else None,
-        }
-        if given["rounding"] == "stochastic" and self.draw is None:
-            given["away"] = lambda rest: False  # it is exact: nothing is left to chance
-        rules = {
-            rule: exact.flags_of_rounding(self.x, self.f, tininess=rule, **given)
-            for rule in exact.TININESS
-        }
-        if self.signal:
-            rules = {rule: {self.signal} for rule in rules}
-        mine = self.settings.tininess
-        flags = self.facts["flags"] = sorted(rules[mine])
-        line = ", ".join(flags) or "none"
-        if rules["after"] != rules["before"]:
-            verb = "signals" if "underflow" in rules["before"] else "does not signal"
-            other = "before" if mine == "after" else "after"
-            if mine == "before":
-                verb = "signals" if "underflow" in rules["after"] else "does not signal"
-            line += (
-                f" (tininess judged {mine} rounding; judged {other} rounding it {verb} underflow)"
-            )
-        elif "underflow" in flags:
-            line += " (tiny and inexact)"
+        self.facts["flags"], line = flags.told(
+            self.x, self.f, self.settings, self.draw, self.signal
+        )
         self._tell("flags", line)
 
     def _tell_double_rounding(self, result: Real) -> None:
-        """Where rounding to a wider format first would have given something else."""
         self.facts["double_rounding"] = {}
-        if self.settings.rounding == "stochastic" and self.draw is None:
-            return
-        for wide in (FP32, FP64):
-            if wide.fraction_bits <= self.f.fraction_bits:
-                continue
-            first = exact.round_to(self.x, wide)
-            again = Rounding.value(first, self.f, self.settings, self.draw)
-            if again is None or same(again, result):
-                continue
-            self.facts["double_rounding"][wide.name] = words.said(again)
-            name = wide.name.replace("fp", "float")
-            middle = words.said(first)
-            self._tell(
-                f"via {name}",
-                f"through {name} this would have become {words.said(again)}, by rounding twice: "
-                f"{name} first makes it {middle}",
-            )
-
-    @staticmethod
-    def value(x: Number, f: Format, settings: Arithmetic, draw: steps.Away | None) -> Real | None:
-        """The result alone."""
-        if x == 0 or not is_finite(x):
-            return steps.special(x, f, settings)
-        grid = steps.grid_of(x, f)
-        away = steps.decision(x, grid, settings, draw)
-        return None if away is None else steps.outcome(x, f, grid, away, settings).result
-
-
-def same(a: Real, b: Real) -> bool:
-    """The same value, and the same sign of zero."""
-    return (is_nan(a) and is_nan(b)) or (a == b and is_negative(a) == is_negative(b))
+        for name, other, sentence in twice.differences(
+            self.x, self.f, self.settings, self.draw, result
+        ):
+            self.facts["double_rounding"][name] = words.said(other)
+            self._tell(f"via {name}", sentence)
