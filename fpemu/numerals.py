@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import operator
 import re
 from decimal import Context, Decimal
 from fractions import Fraction
+from numbers import Integral
 
 import numpy as np
 
@@ -76,8 +76,8 @@ def number_of(x: object, asker: str) -> Number:
     if isinstance(x, Decimal) and x.is_finite() and x and abs(x.adjusted()) > 20000:
         raise ArgumentError(f"{x} is out of range; allowed are numbers from 1e-20000 to 1e20000")
     try:
-        if hasattr(x, "__index__"):
-            return operator.index(x)
+        if isinstance(x, Integral):  # NumPy's integers among others
+            return int(x)
         near = float(x)  # type: ignore[arg-type]
         exact_ratio = getattr(x, "as_integer_ratio", near.as_integer_ratio)
         ratio = Fraction(*exact_ratio())
