@@ -431,6 +431,20 @@ def test_one_is_swamped_by_2048_in_fp16():
     assert fp.explain.fma(0.001, 0.001, 1, "fp16").facts["swamped"] == "product"
 
 
+def test_swamped_in_other_modes_and_by_saturation():
+    told = fp.explain.add(1, 2.0**-11 + 2.0**-12, "fp16", rounding="toward_zero")
+    # 3/4 of the gap: only a directed mode goes back over that.
+    assert told.facts["swamped"] == "b"
+    assert "3/4 (0.75) of the gap of 0.0009765625" in lines_of(told)["swamped"]
+    assert "toward_zero goes back over that" in lines_of(told)["swamped"]
+    assert fp.explain.add(1, 2.0**-11 + 2.0**-12, "fp16").facts["swamped"] is None
+    # Below a power of two the gap is half as wide: 2**-13 is a quarter of 2**-11.
+    told = fp.explain.subtract(1, 2.0**-13, "fp16")
+    assert "1/4 (0.25) of the gap of 0.00048828125" in lines_of(told)["swamped"]
+    told = fp.explain.add(448, 96, "e4m3", saturation="finite")
+    assert "because of what the format does" in lines_of(told)["swamped"]
+
+
 def test_operands_are_rounded_first_and_that_is_said():
     told = fp.explain.add(1, "0.0001", "fp16")
     assert "0.0001 is not a number of fp16: first rounded to nearest even" in told
@@ -576,6 +590,7 @@ def test_an_explanation_is_text_that_can_be_stored():
     told = fp.explain("0.1", "fp16")
     assert isinstance(told, str)
     assert repr(told) == str(told)
+    assert repr(fp.explain) == "fp.explain"
     again = pickle.loads(pickle.dumps(told))
     assert (again, again.facts, again._repr_html_()) == (told, told.facts, told._repr_html_())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
@@ -37,11 +38,9 @@ def aligned(rows: list[Row], place: int) -> list[str]:
     """
     top = max([place, *map(_leading, rows)])
     low = min([place, *(row.last for row in rows)])
-    columns = []
-    for c in range(top, low - 1, -1):
-        columns.append(tuple(_digit(row, c) for row in rows))
-        if c == place:
-            columns.append(("|",) * len(rows))
+    bar = top - place + 1
+    lines = [_digits(row, top, low) for row in rows]
+    columns = zip(*(f"{line[:bar]}|{line[bar:]}" for line in lines), strict=True)
     pieces = ["".join(piece) for piece in zip(*map(_shortened, _stretches(columns)), strict=True)]
     width = max(len(row.label) for row in rows)
     return [
@@ -54,13 +53,13 @@ def _leading(row: Row) -> int:
     return exact.floor_log2(row.magnitude) if row.magnitude else row.last
 
 
-def _digit(row: Row, c: int) -> str:
-    if not row.last <= c <= max(_leading(row), row.last):
-        return " "
-    return str(row.magnitude // Fraction(2) ** c % 2)
+def _digits(row: Row, top: int, low: int) -> str:
+    """The digits of a row in the columns from ``2**top`` to ``2**low``, blanks where it has none."""
+    whole = row.magnitude / Fraction(2) ** row.last
+    return f"{int(whole):b}".rjust(top - row.last + 1) + " " * (row.last - low)
 
 
-def _stretches(columns: list[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
+def _stretches(columns: Iterable[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]]:
     """Equal columns next to each other, counted."""
     return [(column, len(list(run))) for column, run in groupby(columns)]
 

@@ -56,7 +56,8 @@ class Explainer:
 
     Source: IEEE 754-2019 sections 4.3 and 7; OFP8 1.0 table 3; P3109 for stochastic rounding.
 
-    >>> print(Explainer()(464, "e4m3"))
+    >>> import fpemu as fp
+    >>> print(fp.explain(464, "e4m3"))
     464 in e4m3, nearest_even
     exact value  464
                  1.110|1 * 2**8 in binary
@@ -71,6 +72,9 @@ class Explainer:
     error        -0.5 ulp
     flags        inexact
     """
+
+    def __repr__(self) -> str:
+        return "fp.explain"
 
     def __call__(
         self,
@@ -112,7 +116,8 @@ class Explainer:
         other unchanged. NaN, infinities and exact zeros follow IEEE 754 section 6. Raises
         `ArgumentError` as `explain` does, and for NaN in a format without it.
 
-        >>> told = Explainer().add(2048, 1, "fp16")
+        >>> import fpemu as fp
+        >>> told = fp.explain.add(2048, 1, "fp16")
         >>> told.result, told.facts["swamped"]
         (2048.0, 'b')
         """
@@ -121,7 +126,8 @@ class Explainer:
     def subtract(self, a: object, b: object, f: object, **options: Any) -> Explanation:
         """Explain a - b in `f`; see `add`.
 
-        >>> Explainer().subtract(1, "0.1", "fp16").result
+        >>> import fpemu as fp
+        >>> fp.explain.subtract(1, "0.1", "fp16").result
         0.89990234375
         """
         return _operation("subtract", (a, b), f, options)
@@ -131,7 +137,8 @@ class Explainer:
 
         Operands, options, result and errors as in `add`; infinity times zero is invalid: NaN.
 
-        >>> Explainer().multiply(300, 300, "fp16").facts["flags"]
+        >>> import fpemu as fp
+        >>> fp.explain.multiply(300, 300, "fp16").facts["flags"]
         ['inexact', 'overflow']
         """
         return _operation("multiply", (a, b), f, options)
@@ -139,7 +146,8 @@ class Explainer:
     def divide(self, a: object, b: object, f: object, **options: Any) -> Explanation:
         """Explain a / b in `f`. x/0 is an infinity and signals, 0/0 is NaN; else as in `add`.
 
-        >>> Explainer().divide(1, 3, "fp16").result
+        >>> import fpemu as fp
+        >>> fp.explain.divide(1, 3, "fp16").result
         0.333251953125
         """
         return _operation("divide", (a, b), f, options)
@@ -147,7 +155,8 @@ class Explainer:
     def sqrt(self, a: object, f: object, **options: Any) -> Explanation:
         """Explain the square root of a in `f`. sqrt(-0) is -0, of less NaN; else as in `add`.
 
-        >>> Explainer().sqrt(2, "fp16").result
+        >>> import fpemu as fp
+        >>> fp.explain.sqrt(2, "fp16").result
         1.4140625
         """
         return _operation("sqrt", (a,), f, options)
@@ -155,7 +164,8 @@ class Explainer:
     def fma(self, a: object, b: object, c: object, f: object, **options: Any) -> Explanation:
         """Explain a * b + c in `f`, rounded once: the exact product is aligned with c; see `add`.
 
-        >>> Explainer().fma(192, 192, 2.0**-16, "e5m2").result
+        >>> import fpemu as fp
+        >>> fp.explain.fma(192, 192, 2.0**-16, "e5m2").result
         40960.0
         """
         return _operation("fma", (a, b, c), f, options)

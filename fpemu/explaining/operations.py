@@ -83,7 +83,7 @@ class Operation:
             lines.append([f"{said} is not a number of {f.name}: first rounded to nearest even"])
         read = exact.read_operand(value, f, settings.subnormals)
         if not same(read, value):
-            lines.append([f"subnormal, and {settings.subnormals} reads it as {decimal(read)}"])
+            lines.append([f"subnormal, and {settings.subnormals} reads it as {expansion(read)}"])
         row["read"] = decimal(read)
         self.facts["operands"].append(row)
         self.sections.append((name, lines))
@@ -193,7 +193,7 @@ class Operation:
             return f"{size}, and {mode} goes back over that"
         if part == Fraction(1, 2):
             return f"{size}: a tie, which goes back"
-        return f"{size}, less than half: the nearest number is still {decimal(big)}"
+        return f"{size}, less than half: the nearest number is still {expansion(big)}"
 
 
 def same_number(x: Number, value: Real) -> bool:

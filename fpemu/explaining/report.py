@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fpemu.markup import Line, Shown, table
+from fpemu.markup import Line, Shown, inline, table
 from fpemu.reals import Real
 
 Section = tuple[str, list[Line]]
@@ -32,7 +32,8 @@ class Explanation(Shown):
                 text = "".join(map(str, line))
                 lines.append(f"{'' if i else label:{width}}  {text}".rstrip())
         rows: list[list[list[Line]]] = [[[[label]], content] for label, content in sections]
-        made = cls("\n".join(lines), f"<div>{table([title, ''], rows)}</div>")
+        head = f'<div style="font-weight:bold">{inline([title])}</div>'
+        made = cls("\n".join(lines), f"<div>{head}{table([], rows)}</div>")
         made.facts, made.result = facts, result
         return made
 

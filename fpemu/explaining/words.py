@@ -10,7 +10,6 @@ from fpemu.context import Arithmetic
 from fpemu.explaining.numbers import expansion, portion
 from fpemu.explaining.steps import Grid, Outcome, chances
 from fpemu.formats import Format
-from fpemu.numerals import decimal
 from fpemu.reals import Number, is_finite, is_infinite, is_nan, is_negative, with_sign_of
 
 HALF = Fraction(1, 2)
@@ -71,7 +70,7 @@ def overflow_limit(x: Number, f: Format, mode: str) -> str:
     top = Fraction(f.max)
     unit = Fraction(2) ** (f.emax - f.fraction_bits)
     odd = f.max_code % 2 == 1
-    largest, tie = decimal(f.max), expansion(top + unit / 2)
+    largest, tie = expansion(f.max), expansion(top + unit / 2)
     negative = is_negative(x)
     sign = "-" if negative else ""
     if mode in ("nearest_even", "nearest_away"):
@@ -152,7 +151,7 @@ def of_special(x: Number, f: Format, settings: Arithmetic, result: Number | None
         if result is None:
             return (
                 f"{f.name} has no NaN, so that storing it is an error; saturation 'finite' would "
-                f"store the largest number, {decimal(f.max)}"
+                f"store the largest number, {expansion(f.max)}"
             )
         if f.has_nan:
             return "NaN stays NaN: no rounding, and no flag for a quiet one"
