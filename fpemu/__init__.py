@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from fpemu.convert import quantize as quantize
     from fpemu.display import show as show
     from fpemu.events import trace as trace
+    from fpemu.explaining import explain as explain
     from fpemu.flags import Flag as Flag
     from fpemu.interchange import dtype_of as dtype_of
     from fpemu.interchange import pack as pack
@@ -117,6 +118,7 @@ _LAZY = {
     **dict.fromkeys(("Tensor", "no_grad"), "autograd.tensor"),
     **dict.fromkeys(("quantize", "encode", "decode"), "convert"),
     "show": "display",
+    "explain": "explaining",
     "trace": "events",
     **dict.fromkeys(("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum"), "linalg"),
     **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),

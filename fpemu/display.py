@@ -2,91 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable
-from decimal import Context, Decimal
 from fractions import Fraction
 
 from fpemu import exact, text
-from fpemu.errors import ArgumentError
 from fpemu.formats import BF16, E4M3, E5M2, FP16, FP32, NAMED, TF32, Format, as_format
-from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan, size_of, written
+from fpemu.markup import Bits, Line, Shown, table
+from fpemu.numerals import decimal, integer_times_power, last_place, number_of, ulps
+from fpemu.numerals import parse_number as parse_number
+from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan, size_of
 
 DEFAULT_FORMATS = (FP32, TF32, FP16, BF16, E4M3, E5M2)
 
 
-class Shown(str):
-    """Text that notebooks show in a fixed-width font."""
-
-    def _repr_html_(self) -> str:
-        import html
-
-        return f"<pre>{html.escape(self)}</pre>"
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def parse_number(said: str) -> Number:
-    """The exact value of a number as written: 0.1, 1e-7, 2^-25, 1/3, 0x1p-3, inf, nan.
-
-    >>> parse_number("0.1")
-    Fraction(1, 10)
-    """
-    clean = said.strip().lower().replace("_", "")
-    try:
-        if clean.lstrip("+-") in ("inf", "infinity", "nan"):
-            return float(clean)
-        if "0x" in clean:
-            value = _hexadecimal(clean)
-            return -0.0 if value == 0 and clean.startswith("-") else value
-        base, power, exponent = clean.replace("**", "^").partition("^")
-        if power and abs(int(exponent)) > 20000:
-            raise ValueError(exponent)
-        if "e" in clean and abs(int(clean.partition("e")[2])) > 20000:
-            raise ValueError(clean)
-        value = Fraction(base) ** int(exponent) if power else Fraction(clean)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise ArgumentError(
-            f"{said!r} is not a number; write for example 0.1, 1e-7, 2^-25, 1/3, 0x1p-3, inf or nan"
-        ) from None
-    return -0.0 if value == 0 and clean.startswith("-") else value
-
-
-_HEXADECIMAL = re.compile(r"([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?\d{1,5}))?")
-
-
-def _hexadecimal(clean: str) -> Fraction:
-    """The exact value of C's hexadecimal notation; float.fromhex would round it."""
-    match = _HEXADECIMAL.fullmatch(clean)
-    if not match or not match[2] + match[3]:
-        raise ValueError(clean)
-    sign, whole, part, power = match.groups()
-    exponent = int(power or 0)
-    if abs(exponent) > 20000:
-        raise ValueError(clean)
-    magnitude = Fraction(int(whole + part, 16), 16 ** len(part)) * Fraction(2) ** exponent
-    return -magnitude if sign == "-" else magnitude
-
-
-def decimal(x: Real) -> str:
-    """The exact decimal expansion of a float, in scientific form where it would be long.
-
-    >>> decimal(0.0999755859375), decimal(2.0**-24)
-    ('0.0999755859375', '5.9604644775390625E-8')
-    """
-    if isinstance(x, Fraction) or not math.isfinite(x):
-        return written(x)
-    if x == 0:
-        return "-0" if math.copysign(1, x) < 0 else "0"
-    digits = Decimal(x).normalize(Context(prec=1200))
-    if -5 <= digits.adjusted() < 21:
-        return f"{digits:f}"
-    return str(digits)
-
-
-def split_bits(code: int, f: Format) -> str:
+def split_bits(code: int, f: Format) -> Bits:
     """Sign (if there is one), exponent and fraction fields of a code, separated by blanks.
 
     >>> from fpemu.formats import FP16
@@ -96,22 +25,29 @@ def split_bits(code: int, f: Format) -> str:
     whole = f"{code:0{f.bits}b}"
     sign, exponent = int(f.signed), int(f.signed) + f.exponent_bits
     fields = (whole[:sign], whole[sign:exponent], whole[exponent:])
-    return " ".join(field for field in fields if field)
+    return Bits.of(" ".join(field for field in fields if field), f)
 
 
 def describe(x: Number, f: Format) -> dict[str, object]:
-    """`x` rounded once to `f`, nearest even: code, bits, exact value, error, neighbours."""
-    if isinstance(x, float) and math.isnan(x) and not f.has_nan:
-        fields = ("code", "bits", "value", "below", "above", "error_ulps")
+    """`x` rounded once to `f`, nearest even: code, bits, exact value, error, neighbours.
+
+    What there is not is None: everything for NaN in a format without it, the neighbours and the
+    error of NaN and infinities.
+
+    >>> from fpemu.formats import FP16
+    >>> row = describe(0.1, FP16)
+    >>> row["code"], row["integer_times_power"], row["below"]
+    ('0x2e66', '1638*2**-14', '0.09991455078125')
+    """
+    if is_nan(x) and not f.has_nan:
+        fields = ("code", "bits", "value", "integer_times_power", "below", "above", "error_ulps")
         return {"format": f.name, "kind": "has no NaN", **dict.fromkeys(fields)}
     value = exact.round_to(x, f)
-    code = exact.encode(value, f)
     row: dict[str, object] = {
         "format": f.name,
-        "code": f"0x{code:0{-(-f.bits // 4)}x}",
-        "bits": split_bits(code, f),
-        "value": decimal(value),
+        **stored(value, f),
         "kind": kind_of(value, f),
+        "integer_times_power": integer_times_power(value, f),
         "below": None,
         "above": None,
         "error_ulps": None,
@@ -120,11 +56,24 @@ def describe(x: Number, f: Format) -> dict[str, object]:
         below, above = neighbours(value, f)
         row["below"], row["above"] = decimal(below), decimal(above)
         if is_finite(x):
-            exact_x = Fraction(x)
-            e = max(exact.floor_log2(abs(Fraction(value))), f.emin) if value else f.emin
-            ulp = Fraction(2) ** (e - f.fraction_bits)
-            row["error_ulps"] = float((Fraction(value) - exact_x) / ulp)
+            row["error_ulps"] = ulps(Fraction(value) - Fraction(x), last_place(value, f))
     return row
+
+
+def stored(value: Real, f: Format) -> dict[str, str]:
+    """The exact decimal, the code and the split bits of `value`, a value of `f`."""
+    code = exact.encode(value, f)
+    return {"value": decimal(value), "code": written_code(code, f), "bits": split_bits(code, f)}
+
+
+def written_code(code: int, f: Format) -> str:
+    """A code in hexadecimal, with a digit for every four bits of the format.
+
+    >>> from fpemu.formats import E2M3
+    >>> written_code(5, E2M3)
+    '0x05'
+    """
+    return f"0x{code:0{-(-f.bits // 4)}x}"
 
 
 def kind_of(value: Real, f: Format) -> str:
@@ -149,41 +98,58 @@ def neighbours(value: Real, f: Format) -> tuple[Real, Real]:
     return below, above
 
 
+COLUMNS = {
+    "format": "format",
+    "code": "code",
+    "bits": "bits",
+    "kind": "kind",
+    "value": "value",
+    "integer_times_power": "integer*2**e",
+    "error_ulps": "error (ulp)",
+    "below": "below",
+    "above": "above",
+}
+
+
 def show(x: object, formats: Iterable[object] | object | None = None) -> Shown:
-    """How `x` is stored in each of `formats`: code, bits, exact decimal, error in ulps.
+    """How `x` is stored in each of `formats`: bits, exact value, error and both neighbours.
 
     `x` is a number (a string is read as the exact decimal that it says; a Python float as the
-    float64 that it is), `formats` one format or several, by default the six common ones.
+    float64 that it is), `formats` one format or several, by default the six common ones. Each is
+    rounded to nearest even. The value comes as a decimal, all digits given, and as an integer times
+    a power of two; the error in units of its last place. NaN and infinities have neither error nor
+    neighbours; NaN in a format without it is a row that says so; -0 keeps its sign where it can.
+
+    Returns text, which notebooks show as a table with the fields of the code in colours.
+    Raises `ArgumentError` for what is no number and for unknown formats.
 
     >>> print(show("0.1", ["fp16", "e4m3"]))
-    format  code    bits                kind    value            error (ulp)
-    ------  ------  ------------------  ------  ---------------  -----------
-    fp16    0x2e66  0 01011 1001100110  normal  0.0999755859375  -0.4
-    e4m3    0x1d    0 0011 101          normal  0.1015625        +0.2
+    format  code    bits                kind    value            integer*2**e  error (ulp)  below             above
+    ------  ------  ------------------  ------  ---------------  ------------  -----------  ----------------  ----------------
+    fp16    0x2e66  0 01011 1001100110  normal  0.0999755859375  1638*2**-14   -0.4         0.09991455078125  0.10003662109375
+    e4m3    0x1d    0 0011 101          normal  0.1015625        13*2**-7      +0.2         0.09375           0.109375
     """
-    number = parse_number(x) if isinstance(x, str) else x
-    if isinstance(number, Decimal) and number.is_finite():
-        number = Fraction(number)
-    if not isinstance(number, (int, float, Fraction)):
-        try:
-            number = float(number)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise ArgumentError(f"show takes one number or its text, got {x!r}") from None
+    number = number_of(x, "show")
     if formats is None:
         chosen = list(DEFAULT_FORMATS)
     elif isinstance(formats, (str, Format)) or not isinstance(formats, Iterable):
         chosen = [as_format(formats)]
     else:
         chosen = [as_format(f) for f in formats]
-    rows = []
-    for f in chosen:
-        row = describe(number, f)
-        error = row["error_ulps"]
-        shown = "-" if error is None else f"{error:+.4g}" if error else "exact"
-        fields = (row[k] for k in ("format", "code", "bits", "kind", "value"))
-        rows.append([*("-" if field is None else str(field) for field in fields), shown])
-    header = ["format", "code", "bits", "kind", "value", "error (ulp)"]
-    return Shown(text.table(header, rows, left=True))
+    rows = [
+        [_cell(row[key], key) for key in COLUMNS] for row in (describe(number, f) for f in chosen)
+    ]
+    cells: list[list[list[Line]]] = [[[[cell]] for cell in row] for row in rows]
+    header = list(COLUMNS.values())
+    return Shown(text.table(header, rows, left=True), table(header, cells))
+
+
+def _cell(fact: object, key: str) -> str:
+    if fact is None:
+        return "-"
+    if key == "error_ulps":
+        return f"{fact:+.4g}" if fact else "exact"
+    return fact if isinstance(fact, Bits) else str(fact)
 
 
 def format_facts(f: Format) -> dict[str, object]:

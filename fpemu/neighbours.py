@@ -5,7 +5,6 @@ Arguments that are values must be values *of the format*: nothing here rounds si
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -154,35 +153,7 @@ def shortest(x: float, f: object) -> str:
     ('0.1', '6e-08', '450.0')
     """
     f = as_format(f)
-    value: Real = _checked(x, f).item()
-    if not is_finite(value) or value == 0:
-        return repr(value)
-    wanted, magnitude = size_of(value), abs(Fraction(value))
-    exponent = math.floor(exact.floor_log2(magnitude) * math.log10(2))
-    if Fraction(10) ** (exponent + 1) <= magnitude:
-        exponent += 1
-    for digits in range(1, 770):
-        unit = Fraction(10) ** (exponent - digits + 1)
-        below = magnitude // unit
-        near_first = sorted((below, below + 1), key=lambda n: (abs(n * unit - magnitude), n % 2))
-        for n in near_first:
-            if n > 0 and exact.round_to(n * unit, f) == wanted:
-                return repr_decimal(int(n), exponent - digits + 1, negative=value < 0)
-    raise AssertionError("every finite value has at most 767 digits")
-
-
-def repr_decimal(n: int, exponent: int, *, negative: bool) -> str:
-    """n * 10**exponent written as Python writes floats: 0.1, 448.0, 6e-08, 1e+16."""
-    digits = str(n).rstrip("0")
-    point = len(str(n)) + exponent  # decimal point after this many digits
-    sign = "-" if negative else ""
-    if -4 < point <= 16:
-        if point <= 0:
-            return f"{sign}0.{'0' * -point}{digits}"
-        padded = digits.ljust(point, "0")
-        return f"{sign}{padded[:point]}.{padded[point:] or '0'}"
-    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
-    return f"{sign}{digits[0]}{fraction}e{point - 1:+03d}"
+    return exact.shortest(_checked(x, f).item(), f)
 
 
 def _checked(x: object, f: Format) -> np.ndarray:

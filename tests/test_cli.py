@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+import fpemu as fp
 from fpemu.cli.main import main
 from fpemu.formats import NAMED
 
@@ -70,6 +71,67 @@ def test_show_json_has_neighbours_and_error(capsys):
     assert e4m3["error_ulps"] == -0.5
     assert e5m2["value"] == "448"
     assert (e5m2["below"], e5m2["above"], e5m2["bits"]) == ("384", "512", "0 10111 11")
+
+
+def test_show_has_an_integer_times_a_power_of_two(capsys):
+    _, out, _ = fpemu(capsys, "show", "0.1", "--formats", "fp16", "--json")
+    (row,) = json.loads(out)
+    # 0.1 * 2**14 is 1638.4; its neighbours are 1637 and 1639 sixteen-thousandths.
+    assert row["integer_times_power"] == "1638*2**-14"
+    assert (float(row["below"]), float(row["above"])) == (1637 / 2**14, 1639 / 2**14)
+    _, out, _ = fpemu(capsys, "show", "0.1", "--formats", "fp16")
+    header, _, line = out.splitlines()
+    assert header.split()[-2:] == ["below", "above"]
+    assert line.split()[-1] == "0.10003662109375"
+
+
+def test_explain_a_rounding(capsys):
+    status, out, err = fpemu(capsys, "explain", "464", "--format", "e4m3")
+    assert (status, err) == (0, "")
+    assert out.startswith("464 in e4m3, nearest_even\n")
+    assert "a tie: nearest_even takes the neighbour whose last bit is 0, 448" in out
+    _, out, _ = fpemu(
+        capsys,
+        *("explain", "-465", "--format", "e4m3", "--saturation", "finite", "--json"),
+    )
+    facts = json.loads(out)
+    assert (facts["value"], facts["code"], facts["flags"]) == (
+        "-448",
+        "0xfe",
+        ["inexact", "overflow"],
+    )
+    chance = ("--rounding", "stochastic", "--seed", "7", "--random-bits", "4")
+    _, out, _ = fpemu(capsys, "explain", "0.1", *chance, "--json")
+    drawn = fp.quantize([0.1], "fp16", rounding="stochastic", seed=7, random_bits=4)
+    assert float(json.loads(out)["value"]) == drawn[0]
+    status, out, _ = fpemu(capsys, "explain", "nan", "--format", "e2m1", "--json")
+    assert (status, json.loads(out)["value"]) == (0, None)
+    _, out, _ = fpemu(capsys, "explain", "2^-15", "--subnormals", "ftz", "--tininess", "before")
+    assert "becomes 0, here 0" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "op", "value"),
+    [
+        (["2048", "+", "1"], "add", "2048"),
+        (["2048", "add", "1"], "add", "2048"),
+        (["add", "2048", "1"], "add", "2048"),
+        (["-1", "-", "-3"], "subtract", "2"),
+        (["3", "sub", "1"], "subtract", "2"),
+        (["3", "x", "-5"], "multiply", "-15"),
+        (["3", "*", "5"], "multiply", "15"),
+        (["1", "/", "4"], "divide", "0.25"),
+        (["sqrt", "9"], "sqrt", "3"),
+        (["fma", "3", "5", "-0.5"], "fma", "14.5"),
+    ],
+)
+def test_explain_an_operation(capsys, words, op, value):
+    status, out, _ = fpemu(capsys, "explain", *words, "--json")
+    facts = json.loads(out)
+    assert (status, facts["op"], facts["value"]) == (0, op, value)
+    status, out, _ = fpemu(capsys, "explain", *words)
+    assert status == 0
+    assert "result" in out
 
 
 def test_info_of_all_and_of_one(capsys):
@@ -205,6 +267,17 @@ ERRORS = [
     (["show", "0.1", "--formats", "fp61"], "unknown format 'fp61'; did you mean 'fp64'?"),
     (["show", "1e999999999"], "'1e999999999' is not a number"),
     (["show", "2^99999999"], "is not a number"),
+    (["explain", "abc"], "'abc' is not a number; write for example 0.1"),
+    (["explain", "1", "^", "2"], "unknown operation '^'; allowed: +, add, -, sub"),
+    (["explain", "1", "2"], "'1 2' is neither a number nor an operation; write for example 464"),
+    (["explain", "sqrt", "1", "2"], "sqrt takes 1 number, got 2"),
+    (["explain", "fma", "1"], "fma takes 3 numbers, got 1"),
+    (["explain", "1", "--format", "fp61"], "unknown format 'fp61'; did you mean 'fp64'?"),
+    (["explain", "1", "--rounding", "up"], "unknown rounding 'up'"),
+    (["explain", "1", "--seed", "-1"], "--seed must be an integer from 0 to"),
+    (["explain", "1", "--random-bits", "65"], "--random-bits must be an integer from 1 to 64"),
+    (["explain", "1", "+", "nan", "--format", "e2m1"], "NaN cannot be stored in e2m1"),
+    (["explain"], "required: X"),
     (["info", "e4m4"], "unknown format 'e4m4'; did you mean 'e4m3'"),
     (["sum"], "give either numbers to sum or --ones N"),
     (["sum", "1", "--ones", "3"], "give either numbers to sum or --ones N"),

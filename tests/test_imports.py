@@ -36,7 +36,10 @@ def loaded_by(code: str) -> set[str]:
         "import fpemu; fpemu.finfo('fp16'); fpemu.as_format('e4m3').max; fpemu.show('0.1')",
         "from fpemu import nn, optim, data; import fpemu; fpemu.policies; fpemu.train",
         "from fpemu.cli.main import main; main(['show', '0.1'])",
+        "import fpemu; fpemu.explain('0.1', 'fp16'); fpemu.explain.fma(1, 2, 3, 'e4m3')",
         "from fpemu.cli.main import main; main(['info'])",
+        "from fpemu.cli.main import main; main(['explain', '2048', '+', '1', '--seed', '1'])",
+        "from fpemu.cli.main import main; main(['table', 'e4m3'])",
     ],
 )
 def test_light_imports(code):
@@ -59,7 +62,8 @@ def test_every_public_name_is_there_and_documented():
 
 def test_functions_keep_their_names_when_submodules_are_imported_first():
     code = (
-        "import fpemu.training, fpemu.arrays, fpemu.linalg, fpemu as fp; print(callable(fp.train))"
+        "import fpemu.training, fpemu.arrays, fpemu.linalg, fpemu.explaining.explainer, fpemu as fp; "
+        "print(callable(fp.train) and callable(fp.explain))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"

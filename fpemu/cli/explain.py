@@ -1,0 +1,89 @@
+"""``fpemu explain 464 --format e4m3``, ``fpemu explain 2048 + 1``: why it rounds as it does."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from fpemu.cli.options import add_json, allow_negative_numbers, integer, print_json
+from fpemu.errors import ArgumentError, unknown
+from fpemu.exact import OPERANDS, TININESS
+from fpemu.rounding import ROUNDING, SATURATION, SUBNORMALS
+
+OPERATIONS = {
+    **dict.fromkeys(("+", "add"), "add"),
+    **dict.fromkeys(("-", "sub", "subtract"), "subtract"),
+    **dict.fromkeys(("*", "x", "mul", "multiply"), "multiply"),
+    **dict.fromkeys(("/", "div", "divide"), "divide"),
+    "sqrt": "sqrt",
+    "fma": "fma",
+}
+
+
+def add_parser(commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "explain",
+        help="why a number or an operation rounds as it does, step by step",
+        description="Explain one rounding (464 --format e4m3) or one operation: 2048 + 1, "
+        "1 / 3, 3 x 0.1 (a bare * is the shell's), sqrt 2, fma 3 5 0.1.",
+    )
+    parser.add_argument("words", nargs="+", metavar="X", help="a number, or an operation on some")
+    parser.add_argument("--format", default="fp16", help="the format (default fp16)")
+    parser.add_argument("--rounding", help=", ".join(ROUNDING))
+    parser.add_argument("--saturation", help=", ".join(SATURATION))
+    parser.add_argument("--subnormals", help=", ".join(SUBNORMALS))
+    parser.add_argument("--tininess", help=", ".join(TININESS))
+    parser.add_argument("--seed", help="for stochastic: show what is drawn for element 0")
+    parser.add_argument("--random-bits", help="for stochastic: how many bits (default 24)")
+    parser.add_argument("--random-variant", help="for stochastic: A, B or C of IEEE P3109")
+    add_json(parser)
+    allow_negative_numbers(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the explanation as text, or its facts as JSON."""
+    from fpemu.explaining import explain
+
+    settings: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("rounding", "saturation", "subnormals", "tininess", "random_variant")
+    }
+    for name, low, high in (("seed", 0, 2**64 - 1), ("random_bits", 1, 64)):
+        said = getattr(options, name)
+        option = f"--{name.replace('_', '-')}"
+        settings[name] = None if said is None else integer(said, option, low=low, high=high)
+    op, operands = understood(options.words)
+    asked: Any = getattr(explain, op) if op else explain
+    told = asked(*operands, options.format, **settings)
+    if options.json:
+        print_json(told.facts)
+    else:
+        print(told)
+    return 0
+
+
+def understood(words: list[str]) -> tuple[str, list[str]]:
+    """The operation ("" for a rounding) and its operands.
+
+    >>> understood(["2048", "+", "1"]), understood(["sqrt", "2"]), understood(["464"])
+    (('add', ['2048', '1']), ('sqrt', ['2']), ('', ['464']))
+    """
+    if len(words) == 1 and words[0] not in OPERATIONS:
+        return "", words
+    if len(words) == 3 and words[1] in OPERATIONS:
+        words = [words[1], words[0], words[2]]
+    op = OPERATIONS.get(words[0])
+    if op is None:
+        if len(words) == 3:
+            raise unknown("operation", words[1], OPERATIONS)
+        raise ArgumentError(
+            f"{' '.join(words)!r} is neither a number nor an operation; write for example 464, "
+            "2048 + 1, add 2048 1, sqrt 2 or fma 3 5 0.1"
+        )
+    if len(words) - 1 != OPERANDS[op]:
+        raise ArgumentError(
+            f"{op} takes {OPERANDS[op]} number{'s' * (OPERANDS[op] > 1)}, got {len(words) - 1}"
+        )
+    return op, words[1:]

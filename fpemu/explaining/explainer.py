@@ -1,0 +1,210 @@
+"""`fp.explain`: callable for one rounding, with a method for each operation."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from fpemu import context
+from fpemu.context import Arithmetic
+from fpemu.errors import unknown
+from fpemu.explaining.numbers import expansion
+from fpemu.explaining.operations import SIGNS, Operation
+from fpemu.explaining.report import Explanation
+from fpemu.explaining.rounding import Rounding
+from fpemu.explaining.steps import Away
+from fpemu.formats import as_format
+from fpemu.numerals import number_of
+
+SETTINGS = (
+    *("rounding", "saturation", "subnormals"),
+    *("seed", "random_bits", "random_variant", "tininess"),
+)
+
+
+class Explainer:
+    """Why a number rounds as it does, in words and numbers; its methods explain operations.
+
+    ``fp.explain(x, f)`` tells how `x` is rounded to the format `f`: the exact value in decimal and
+    binary, the grid of the format there, both neighbours and where `x` lies between them, what the
+    rounding mode decides and why, overflow (judged after rounding), saturation, subnormals, signed
+    zero, the result with its code and error, and the flags raised; and, where it matters, what
+    rounding to float32 or float64 first would have made of it.
+
+    Parameters
+    ----------
+    x : a number or its text, read exactly ("0.1", "2^-25", "1/3"); a Python float is the float64
+        that it is.
+    f : a `Format`, its name, or a dtype.
+    rounding, saturation, subnormals : see `fpemu.rounding`; by default those of the `arithmetic` in
+        force, outside of any "nearest_even", "none" and "gradual".
+    seed, random_bits, random_variant : for "stochastic", as in `quantize`. With a seed the draw for
+        element 0 decides; without one both outcomes are told with their probabilities.
+    tininess : "after" or "before" rounding, for the underflow flag.
+
+    Returns
+    -------
+    Text that notebooks show as a table with the fields of codes in colours. Its attribute `result`
+    is the value, the same as `exact.round_to` gives, and `facts` all of it as a dictionary.
+    NaN, infinities and zeros are explained, too: which rule makes what of them. NaN for a format
+    that has none is refused, as `quantize` refuses it: the text says so, `result` is None.
+
+    Raises
+    ------
+    ArgumentError : `x` is no number; unknown format, setting or value of a setting.
+
+    Source: IEEE 754-2019 sections 4.3 and 7; OFP8 1.0 table 3; P3109 for stochastic rounding.
+
+    >>> import fpemu as fp
+    >>> print(fp.explain(464, "e4m3"))
+    464 in e4m3, nearest_even
+    exact value  464
+                 1.110|1 * 2**8 in binary
+    grid         2**8 <= |x| < 2**9: numbers of e4m3 are 2**5 = 32 apart (1 ulp)
+    neighbours   below  448  0x7e  0 1111 110
+                 above  480  -     (beyond the largest number)
+    position     1/2 of the way up, a tie
+    decision     a tie: nearest_even takes the neighbour whose last bit is 0, 448
+    overflow     none: it is judged after rounding
+                 464 is the tie beyond the largest number, 448, and nearest_even takes it down to that; what lies further overflows
+    result       448  0x7e  0 1111 110  14*2**5
+    error        -0.5 ulp
+    flags        inexact
+    """
+
+    def __repr__(self) -> str:
+        return "fp.explain"
+
+    def __call__(
+        self,
+        x: object,
+        f: object,
+        *,
+        rounding: str | None = None,
+        saturation: str | None = None,
+        subnormals: str | None = None,
+        seed: int | None = None,
+        random_bits: int | None = None,
+        random_variant: str | None = None,
+        tininess: str | None = None,
+    ) -> Explanation:
+        """Explain one rounding; see the class."""
+        options = {
+            "rounding": rounding,
+            "saturation": saturation,
+            "subnormals": subnormals,
+            "seed": seed,
+            "random_bits": random_bits,
+            "random_variant": random_variant,
+            "tininess": tininess,
+        }
+        f = as_format(f)
+        number = number_of(x, "explain")
+        settings, draw = _arithmetic(options)
+        written = _written(x)
+        told = Rounding(number, f, settings, draw, said=written)
+        title = _title(f"{written} in {f.name}", settings)
+        return Explanation.of(title, told.sections, told.facts, told.result)
+
+    def add(self, a: object, b: object, f: object, **options: Any) -> Explanation:
+        """Explain a + b in `f`, with the significands aligned under each other.
+
+        Operands are numbers as `explain` takes them, and first rounded to nearest even where they
+        are not values of `f`, which the text says. `options` are those of `explain`; the result is
+        that of `exact.compute`. Says whether an addend was swamped: not zero, and yet it left the
+        other unchanged. NaN, infinities and exact zeros follow IEEE 754 section 6. Raises
+        `ArgumentError` as `explain` does, and for NaN in a format without it.
+
+        >>> import fpemu as fp
+        >>> told = fp.explain.add(2048, 1, "fp16")
+        >>> told.result, told.facts["swamped"]
+        (2048.0, 'b')
+        """
+        return _operation("add", (a, b), f, options)
+
+    def subtract(self, a: object, b: object, f: object, **options: Any) -> Explanation:
+        """Explain a - b in `f`; see `add`.
+
+        >>> import fpemu as fp
+        >>> fp.explain.subtract(1, "0.1", "fp16").result
+        0.89990234375
+        """
+        return _operation("subtract", (a, b), f, options)
+
+    def multiply(self, a: object, b: object, f: object, **options: Any) -> Explanation:
+        """Explain a * b in `f`: the integer significands, and how many bits their product has.
+
+        Operands, options, result and errors as in `add`; infinity times zero is invalid: NaN.
+
+        >>> import fpemu as fp
+        >>> fp.explain.multiply(300, 300, "fp16").facts["flags"]
+        ['inexact', 'overflow']
+        """
+        return _operation("multiply", (a, b), f, options)
+
+    def divide(self, a: object, b: object, f: object, **options: Any) -> Explanation:
+        """Explain a / b in `f`. x/0 is an infinity and signals, 0/0 is NaN; else as in `add`.
+
+        >>> import fpemu as fp
+        >>> fp.explain.divide(1, 3, "fp16").result
+        0.333251953125
+        """
+        return _operation("divide", (a, b), f, options)
+
+    def sqrt(self, a: object, f: object, **options: Any) -> Explanation:
+        """Explain the square root of a in `f`. sqrt(-0) is -0, of less NaN; else as in `add`.
+
+        >>> import fpemu as fp
+        >>> fp.explain.sqrt(2, "fp16").result
+        1.4140625
+        """
+        return _operation("sqrt", (a,), f, options)
+
+    def fma(self, a: object, b: object, c: object, f: object, **options: Any) -> Explanation:
+        """Explain a * b + c in `f`, rounded once: the exact product is aligned with c; see `add`.
+
+        >>> import fpemu as fp
+        >>> fp.explain.fma(192, 192, 2.0**-16, "e5m2").result
+        40960.0
+        """
+        return _operation("fma", (a, b, c), f, options)
+
+
+def _operation(op: str, operands: tuple[object, ...], f: object, options: dict) -> Explanation:
+    f = as_format(f)
+    settings, draw = _arithmetic(options)
+    numbers = [number_of(x, f"explain.{op}") for x in operands]
+    written = [_written(x) for x in operands]
+    told = Operation(op, numbers, written, f, settings, draw)
+    shown = f" {SIGNS[op]} ".join(written) if op in SIGNS else f"{op}({', '.join(written)})"
+    title = _title(f"{shown} in {f.name}", settings)
+    return Explanation.of(title, told.sections, told.facts, told.result)
+
+
+def _arithmetic(options: dict[str, Any]) -> tuple[Arithmetic, Away | None]:
+    """The settings, and with a seed the decision that it draws for element 0."""
+    for name in options:
+        if name not in SETTINGS:
+            raise unknown("setting", name, SETTINGS)
+    settings = context.current().with_options(**options)
+    return settings, None if options.get("seed") is None else settings.chance.away(0)
+
+
+def _written(x: object) -> str:
+    """`x` as the caller would have written it; huge integers and fractions shortened."""
+    if isinstance(x, str):
+        return x.strip()
+    if isinstance(x, (int, Fraction)):
+        n, d = x.as_integer_ratio()
+        return str(x) if n.bit_length() + d.bit_length() < 200 else expansion(x)
+    return str(x) if isinstance(x, Decimal) else repr(x)
+
+
+def _title(what: str, settings: Arithmetic) -> str:
+    parts = [what, settings.rounding]
+    if settings.saturation != "none":
+        parts.append(f"saturation {settings.saturation}")
+    if settings.subnormals != "gradual":
+        parts.append(f"subnormals {settings.subnormals}")
+    return ", ".join(parts)
