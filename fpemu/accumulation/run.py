@@ -228,7 +228,18 @@ class _Run:
         return self.step("add", total, error, f=self.f)
 
     def _exactly(self, begin: Values) -> np.ndarray:
-        """One rounding of the exact sum, element by element in rationals."""
+        """One rounding of the exact sum: in float64 where that is exact, else in rationals."""
+        whole = None
+        if not isinstance(self.model.product, Format) and "daz" not in self.settings["subnormals"]:
+            left = np.ones((1, len(self.b))) if self.a is None else self.a
+            whole = exact_in_float64(left, self.b, np.broadcast_to(begin[0], self.shape))
+        if whole is not None and not (
+            self.settings["rounding"] == "toward_negative" and np.any(whole == 0)
+        ):
+            chance = self.chance.derived(self.done)
+            return round_to(
+                whole, self.f, **self.settings, chance=chance, place=self.place, op=self.op
+            )
         out = np.empty(self.shape, object)
         flat_start = np.broadcast_to(begin[0], self.shape)
         product = self.model.product
@@ -258,6 +269,36 @@ class _Run:
             x: Any = values.item(*place)
             reads.append(exact.read_operand(x, g, self.settings["subnormals"]))
         return reads[0] if len(reads) == 1 else exact.exact_result("multiply", *reads)[0]
+
+
+def exact_in_float64(a: np.ndarray, b: np.ndarray, start: np.ndarray) -> np.ndarray | None:
+    """``start + a @ b`` exactly, if float64 can hold every partial sum of it in any order; else None.
+
+    All products are whole multiples of 2**(i + j), where 2**i and 2**j are the lowest bits set in any
+    element of `a` and of `b`; let u be that, or the lowest bit set in `start` if it is lower. If the sum of all magnitudes is below 2**53 u, so is every partial
+    sum, and no addition rounds, whatever order and whatever fused operations the library uses.
+    """
+    if object in (a.dtype, b.dtype, start.dtype):
+        return None
+    wide = [np.asarray(v, np.float64) for v in (a, b, start)]
+    if not all(np.isfinite(v).all() for v in wide) or np.any((wide[2] == 0) & np.signbit(wide[2])):
+        return None
+    lowest = min(_lowest_bit(wide[0]) + _lowest_bit(wide[1]), _lowest_bit(wide[2]))
+    if lowest < -900:
+        return None
+    largest = [float(np.max(np.abs(v), initial=0.0)) for v in wide]
+    bound = max(a.shape[1], 1) * largest[0] * largest[1] + largest[2]
+    return wide[2] + wide[0] @ wide[1] if bound < 2.0 ** min(52 + lowest, 1000) else None
+
+
+def _lowest_bit(x: np.ndarray) -> int:
+    """The exponent of the lowest bit set in any element (a large number if all are zero)."""
+    significands, exponents = np.frexp(x[x != 0])
+    if not significands.size:
+        return 400
+    whole = (significands * 2.0**53).astype(np.int64)
+    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    return int(np.min(lowest + exponents - 53))
 
 
 def _in_order(terms: np.ndarray) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fpemu import context, events, exact
+from fpemu.accumulation import fast_loops, threads
 from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
 from fpemu.convert import watched
 from fpemu.errors import SlowWarning
@@ -37,6 +38,10 @@ def accumulate_products(
     shape = (a.shape[0], b.shape[1])
     start = np.zeros(shape, carrier_dtype(accumulator)) if c is None else c
     carrier = carrier_for(*formats, saturation)
+    if not watched():
+        fast = fast_loops.run(a, b, start, formats, saturation, carrier)
+        if fast is not None:
+            return fast
     if carrier and not accumulator.has_nan and not (np.isfinite(a).all() and np.isfinite(b).all()):
         carrier = None  # what NaN becomes in a format without it, the reference knows
     if carrier is None:
@@ -55,8 +60,11 @@ def accumulate_products(
     counts = np.zeros(8, np.int64) if watched() else None
     result = np.array(start, carrier, order="C")
     left, right = (np.ascontiguousarray(v, carrier) for v in (a, b))
-    run(left, right, result, target_of(accumulator, saturation, carrier=carrier), counts)
-    if counts is not None:
+    target = target_of(accumulator, saturation, carrier=carrier)
+    if counts is None:
+        threads.by_rows(lambda x, z: run(x, right, z, target, None), left, result)
+    else:
+        run(left, right, result, target, counts)
         _record(place, op, accumulator, counts, kernels, saturation, result)
     return result.astype(carrier_dtype(accumulator), copy=False)
 

@@ -7,6 +7,7 @@ different formats do not mix; cast one. What NumPy's functions do with Arrays is
 
 from __future__ import annotations
 
+import html
 import numbers
 from collections.abc import Iterator
 from decimal import Decimal
@@ -17,11 +18,15 @@ import numpy as np
 from fpemu import context, events
 from fpemu.carriers import carrier_dtype
 from fpemu.convert import codes_of, decode, quantize, round_to
+from fpemu.display import split_bits, written_code
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format, as_format, format_of_dtype
 from fpemu.inputs import cast
 from fpemu.interchange import to_dtype
+from fpemu.markup import table
 from fpemu.reals import written
+
+_SHOWN = 64  # elements in a notebook's table
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -145,6 +150,25 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         else:
             body = str(self.tolist() if self.format.fits_float64 else _written(self.tolist()))
         return f"fp.array({body}, {self.format!r})"
+
+    def _repr_html_(self) -> str:
+        """A table of values, codes and bits, sign, exponent and fraction in colours; the first ones."""
+        shown = min(self.size, _SHOWN)
+        flat = self.reshape(-1)[:shown]
+        rows: list[Any] = [
+            [
+                [[str(index)]],
+                [[written(v)]],
+                [[written_code(int(code), self.format)]],
+                [[split_bits(int(code), self.format)]],
+            ]
+            for index, v, code in zip(
+                np.ndindex(self.shape), flat.tolist(), flat.codes.tolist(), strict=False
+            )
+        ]
+        more = f"<p>... {self.size - shown} more</p>" if shown < self.size else ""
+        title = html.escape(f"{self.format.name}, shape {self.shape}")
+        return f"<p>{title}</p>{table(['index', 'value', 'code', 'bits'], rows)}{more}"
 
     def __reduce__(self):
         return _from_codes, (self.codes, self.format)

@@ -18,6 +18,8 @@ NaN may come out with any sign.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -27,8 +29,7 @@ from fpemu.kernels.bits import EXPONENT32, MAGNITUDE32, bits32, float32_of, left
 from fpemu.kernels.cache import kernel
 
 
-@intrinsic
-def _through_half(typingcontext, value):
+def _half_and_back(typingcontext, value):
     """To half precision and back: `vcvtps2ph` and `vcvtph2ps` where the processor has them."""
     if value != types.float32:
         return None
@@ -39,8 +40,7 @@ def _through_half(typingcontext, value):
     return types.float32(types.float32), generate
 
 
-@intrinsic
-def _fma32(typingcontext, a, b, c):
+def _multiply_and_add(typingcontext, a, b, c):
     """a * b + c, rounded once."""
     if (a, b, c) != (types.float32, types.float32, types.float32):
         return None
@@ -49,6 +49,10 @@ def _fma32(typingcontext, a, b, c):
         return builder.fma(*arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
+
+
+_through_half: Any = intrinsic(_half_and_back)
+_fma32: Any = intrinsic(_multiply_and_add)
 
 
 @kernel

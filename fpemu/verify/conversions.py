@@ -106,9 +106,10 @@ PARTS = range(256)
 
 
 def _every_float32():
-    """All 2**32 float32 in parts of 2**24."""
-    for high in PARTS:
-        yield np.arange(high << 24, (high + 1) << 24, dtype=np.uint32).view(np.float32)
+    """All 2**32 float32: 256 parts, in pieces that stay in the processor's cache."""
+    for part in PARTS:
+        for low in range(part << 24, (part + 1) << 24, 1 << 18):
+            yield np.arange(low, low + (1 << 18), dtype=np.uint32).view(np.float32)
 
 
 def _judge_of_float32(f: Format):
