@@ -402,14 +402,12 @@ _SYNONYMS = {
     "fp22": Format("fp22", 8, 13),  # 1 + 8 + 13 bits: Hopper's FP8 sums; SageAttention2's name
     **DTYPES,
 }
-_FIELDS = re.compile(r"e(\d{1,2})m(\d{1,2})")
 
 
 def as_format(f: object) -> Format:
     """The format that `f` names: a `Format`, a name, or a NumPy or ml_dtypes dtype.
 
-    P3109 formats go by their own names, "binary8p4se"; "e6m9", and any such name that is not one of
-    the list, is the format of IEEE 754's kind with fields of these widths.
+    P3109 formats go by their own names, "binary8p4se".
 
     Raises `ArgumentError` with the list of names, and the nearest one, if there is none.
 
@@ -429,9 +427,6 @@ tf32, fp16, bf16, e4m3, e5m2, e4m3fnuz, e5m2fnuz, e4m3b11fnuz, e4m3_ieee, e3m4, 
         if written:
             bits, precision, sign, domain = written.groups()
             found = p3109(int(bits), int(precision), sign == "s", domain == "e")
-        fields = _FIELDS.fullmatch(f.lower())
-        if found is None and fields:
-            found = Format(f.lower(), int(fields[1]), int(fields[2]))
         if found is None:
             raise unknown("format", f, NAMED)
         return found

@@ -233,6 +233,10 @@ def test_text_reads_back(model):
 
 
 def test_text_is_short():
+    assert (
+        Accumulator.parse("fp22 sequential promote=fp32@128").format.max
+        == (2 - 2.0**-13) * 2.0**127
+    )
     assert str(Accumulator("fp16")) == "fp16 sequential"
     assert str(Accumulator("fp16", "pairwise:128")) == "fp16 pairwise"
     assert str(Accumulator("fp16", product="fp16")) == "fp16 sequential"

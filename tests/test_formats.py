@@ -118,14 +118,6 @@ def test_unknown_format_lists_the_allowed_ones():
         fp.as_format(3.5)
 
 
-def test_fields_name_a_format():
-    assert fp.as_format("e6m9") == fp.Format("e6m9", 6, 9)
-    assert fp.as_format("E8M13").max == fp.as_format("fp22").max == (2 - 2.0**-13) * 2.0**127
-    assert fp.as_format("e4m3") == fp.E4M3  # a name of the list comes first
-    with pytest.raises(fp.ArgumentError, match="exponent_bits must be an integer from 1 to 11"):
-        fp.as_format("e12m3")
-
-
 def test_epsneg_is_the_distance_below_one_as_ml_dtypes_has_it():
     for f in [g for g in NAMED.values() if g.signed and g.bits <= 32]:
         info = fp.finfo(f)

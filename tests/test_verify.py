@@ -50,7 +50,7 @@ def test_a_planted_bug_is_found_and_shown(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["e9n9"], "unknown format 'e9n9'"), (["e4m3", "--op", "ad"], "did you mean 'add'?")],
+    [(["e9m9"], "unknown format 'e9m9'"), (["e4m3", "--op", "ad"], "did you mean 'add'?")],
 )
 def test_bad_names_are_refused(capsys, arguments, message):
     assert main(["verify", *arguments]) == 2

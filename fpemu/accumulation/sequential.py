@@ -57,7 +57,7 @@ def accumulate_products(
     from fpemu.kernels import matmul as kernels
 
     run = kernels.matmul32 if carrier == "float32" else kernels.matmul64
-    counts = np.zeros(8, np.int64) if watched() else None
+    counts = np.zeros(9, np.int64) if watched() else None
     result = np.array(start, carrier, order="C")
     left, right = (np.ascontiguousarray(v, carrier) for v in (a, b))
     target = target_of(accumulator, saturation, carrier=carrier)
@@ -152,6 +152,7 @@ def _record(
             "overflow": overflow,
             "saturated": overflow if saturation != "none" else 0,
             "swamped": int(counts[kernels.SWAMPED]),
+            "invalid": int(counts[kernels.INVALID]),
         },
         result,
     )

@@ -27,7 +27,17 @@ from fpemu.kernels.step import (
 )
 
 # Places in `counts`. A value is a rounded product or a rounded partial sum.
-VALUES, NONZERO, INEXACT, UNDERFLOW, ZEROED, SUBNORMAL, OVERFLOW, SWAMPED = range(8)
+(
+    VALUES,
+    NONZERO,
+    INEXACT,
+    UNDERFLOW,
+    ZEROED,
+    SUBNORMAL,
+    OVERFLOW,
+    SWAMPED,
+    INVALID,
+) = range(9)
 
 
 @njit(error_model="numpy")
@@ -76,6 +86,7 @@ def _row(step, scalar):
             tiny = scalar(target.tiny)
             limit = scalar(target.overflows_from)
             nonzero = inexact = zeroed = underflow = subnormal = overflow = swamped = none
+            invalid = none
             for j in range(c.size):
                 exact = scalar(a * b[j])
                 product = step(exact, target)
@@ -97,15 +108,23 @@ def _row(step, scalar):
                 tiny_before = (abs(wide_product) < target.tiny_edge) & something
                 finite_in = (abs(a) < inf) & (abs(b[j]) < inf)
                 finite_sum = (abs(before) < inf) & (abs(product) < inf)
-                nonzero += np.int32(something + np.int32(total != 0))
-                inexact += one if product_changed & finite_in else none
-                inexact += one if sum_changed & finite_sum else none
+                nonzero += np.int32(np.int32(something | (exact != 0)) + np.int32(total != 0))
+                # An infinity may be saturated, which changes it.
+                kept_product = finite_in | ((abs(exact) == inf) & (abs(product) < inf))
+                kept_sum = finite_sum | ((abs(total) == inf) & (abs(after) < inf))
+                inexact += one if product_changed & kept_product else none
+                inexact += one if sum_changed & kept_sum else none
                 zeroed += one if tiny_product & (product == 0) else none
                 underflow += one if tiny_before & product_changed else none
                 subnormal += one if tiny_product & (product != 0) else none
                 subnormal += one if (abs(after) < tiny) & (after != 0) else none
                 overflow += one if finite_in & ~(abs(exact) < limit) else none
                 overflow += one if finite_sum & ~(abs(total) < limit) else none
+                # NaN of what is no NaN, unless that is how the format overflows.
+                numbers_in = (a == a) & (b[j] == b[j]) & ~finite_in
+                numbers_sum = (before == before) & (product == product) & ~finite_sum
+                invalid += one if numbers_in & (product != product) else none
+                invalid += one if numbers_sum & (after != after) else none
                 swamped += one if (product != 0) & (after == before) & finite_sum else none
             counts[VALUES] += 2 * c.size
             counts[NONZERO] += nonzero
@@ -115,6 +134,7 @@ def _row(step, scalar):
             counts[SUBNORMAL] += subnormal
             counts[OVERFLOW] += overflow
             counts[SWAMPED] += swamped
+            counts[INVALID] += invalid
 
     return row
 
