@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree
 from decimal import Decimal
 from fractions import Fraction
 
@@ -185,3 +186,16 @@ def test_methods_are_numpys_functions():
     assert x.ravel().tolist() == [3.0, 1.0, 2.0, 4.0]
     assert x.transpose(1, 0).tolist() == x.T.tolist() == [[3.0, 2.0], [1.0, 4.0]]
     assert x.sum(0).tolist() == [5.0, 5.0]
+
+
+def test_notebooks_show_values_codes_and_coloured_bits():
+    x = fp.array([[1.5, -0.0], [np.nan, 448.0]], "e4m3")
+    page = x._repr_html_()
+    parsed = xml.etree.ElementTree.fromstring(f"<div>{page}</div>")
+    cells = ["".join(cell.itertext()) for cell in parsed.iter("td")]
+    assert cells[:4] == ["(0, 0)", "1.5", "0x3c", "00111100"]
+    assert {"(1, 1)", "448.0", "0x7e", "-0.0", "nan"} <= set(cells)
+    titles = [span.get("title") for span in parsed.iter("span")]
+    assert titles[:3] == ["sign", "exponent", "fraction"]
+    assert "... 36 more" in fp.array(np.zeros((10, 10)), "fp16")._repr_html_()
+    assert "1.5" in fp.array(1.5, "fp16")._repr_html_()
