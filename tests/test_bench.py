@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from fpemu import bench
+from fpemu.bench import arrays as bench
 from fpemu.cli.main import main
 from fpemu.rounding import ROUNDING
 
@@ -50,3 +50,17 @@ def test_the_median_is_of_ratios():
     # The first two calls warm up (1 and 2 seconds), then the base takes 1 and the other 4.
     assert (ratio, seconds) == (4.0, 4.0)
     assert np.isfinite(ratio)
+
+
+def test_products_are_measured_in_every_format(capsys):
+    assert main(["bench", "matmul", "--n", "20", "--repeats", "1", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    ours = {(row["format"], row["mode"]) for row in found["rows"] if row["what"] == "fpemu"}
+    assert ours >= {
+        ("fp16", "fp16 sequential"),
+        ("e4m3", "fp32 exact"),
+        ("fp32", "fp32 sequential"),
+    }
+    assert found["rows"][0]["ratio"] == 1
+    assert main(["bench", "matmul", "--n", "8", "--repeats", "1"]) == 0
+    assert "10^9 multiply-adds/s" in capsys.readouterr().out

@@ -14,11 +14,12 @@ def add_parser(commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("bench", help="measure speed as ratios, side by side")
     parser.add_argument(
-        "tables", nargs="*", help="quantize, elementwise, trace, start (default: all)"
+        "tables", nargs="*", help="quantize, elementwise, trace, start, matmul (default: all)"
     )
     parser.add_argument(
         "--size", type=int, default=4_000_000, help="elements per array (default 4 million)"
     )
+    parser.add_argument("--n", type=int, default=512, help="rows of square matrices (default 512)")
     parser.add_argument("--repeats", type=int, default=15, help="measurements per figure")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -26,13 +27,18 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table per kind of measurement; ratios above their target are marked, never errors."""
-    from fpemu import bench
+    from fpemu.accumulation import threads
+    from fpemu.bench import arrays as bench
+    from fpemu.bench import products
 
-    chosen = tuple(options.tables) or bench.TABLES
+    tables = (*bench.TABLES, "matmul")
+    chosen = tuple(options.tables) or tables
     for name in chosen:
-        if name not in bench.TABLES:
-            raise unknown("table", name, bench.TABLES)
+        if name not in tables:
+            raise unknown("table", name, tables)
     planned = list(bench.rows(chosen, max(options.size, 1), max(options.repeats, 1)))
+    if "matmul" in chosen:
+        planned += products.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
     measured = []
     try:
         for number, (label, measure) in enumerate(planned, 1):
@@ -45,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         for name in chosen:
             _print([row for row in measured if row.table == name])
+        if "matmul" in chosen:
+            print(f"threads for products: {threads.count()} (torch and float16: 1)")
         facts = (f"{key} {value}" for key, value in bench.machine().items())
         print(", ".join(facts))
     return 0 if len(measured) == len(planned) else 130
@@ -56,6 +64,15 @@ def _print(rows) -> None:
     if rows[0].table == "start":
         cells = [[row.what, f"{row.ratio:.2f}"] for row in rows]
         print(text.table(["fresh process", "seconds"], cells), end="\n\n")
+        return
+    if rows[0].table == "matmul":
+        cells = [
+            [r.what, r.format, r.mode, f"{1 / r.ns_per_element:.3f}", f"{r.ratio:.1f}"]
+            for r in rows
+        ]
+        header = ["matmul", "operands", "accumulation", "10^9 multiply-adds/s", "ratio"]
+        print(text.table(header, cells))
+        print("ratio: speed relative to NumPy float16\n")
         return
     if rows[0].table == "trace":
         cells = [[r.what, r.against, f"{r.ratio:.2f}", f"{r.ns_per_element:.3f}"] for r in rows]

@@ -1,0 +1,1 @@
+"""Speed, measured side by side: rounding and arithmetic in `arrays`, sums of products in `products`."""
