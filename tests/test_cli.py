@@ -402,3 +402,65 @@ def test_output_that_cannot_be_written_is_said_in_one_line():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "fpemu: error: cannot write the output: No space left on device\n"
+
+
+def test_sums_by_several_models(capsys):
+    models = ("--model", "fp16 sequential", "--model", "fp16 kahan", "--model", "fp32 exact")
+    status, out, _ = fpemu(capsys, "sum", "--ones", "4096", *models, "--json")
+    assert status == 0
+    found = json.loads(out)["models"]
+    assert [row["sum"] for row in found] == ["2048", "4096", "4096"]
+    assert [row["wrong"] for row in found] == ["1/1", "0/1", "0/1"]
+    # 2048 too few, where numbers are 4 apart; 4096 * 2**-11 is 2.
+    assert (found[0]["worst ulps"], found[0]["observed"], found[0]["n*u"]) == ("512", "0.5", "2")
+    assert found[0]["swamped"] == "2048"
+    _, out, _ = fpemu(capsys, "sum", "0.1", "0.2", "--model", "bf16 sequential")
+    assert "exact sum of the 2 rounded values: 0.2999267578125" in out  # 3 * 1638 * 2**-14
+
+
+def test_products_of_files_by_models(capsys, tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", fp.array(rng.normal(size=(2, 30)), "fp16"))
+    np.save(tmp_path / "b.npy", rng.normal(size=(30, 3)).astype(np.float32))
+    files = (str(tmp_path / "a.npy"), str(tmp_path / "b.npy"))
+    written = ("--out", str(tmp_path / "c.npy"))
+    status, out, _ = fpemu(
+        capsys,
+        "matmul",
+        *files,
+        "--model",
+        "fp16 sequential",
+        "--model",
+        "fp16 exact",
+        *written,
+        "--json",
+    )
+    assert status == 0
+    plain, exact = json.loads(out)["models"]
+    assert exact["wrong"] == "0/6"
+    assert plain["wrong"] != "0/6"
+    assert float(exact["worst ulps"]) <= 0.5
+    assert float(plain["observed"]) < float(plain["n*u"])
+    assert fp.load(tmp_path / "c.npy").shape == (2, 3)
+    _, out, _ = fpemu(capsys, "matmul", "--random", "2,50,2", "--format", "e5m2")
+    assert "2 x 2 sums of 50 products of e5m2" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["matmul"], "give two .npy files or --random M,K,N"),
+        (["matmul", "--random", "2,3"], "--random takes three sizes M,K,N, got '2,3'"),
+        (["matmul", "--random", "200,200,200"], "more than the 2000000 that are compared"),
+        (["matmul", "no.npy", "no.npy"], "cannot read 'no.npy': No such file"),
+        (["matmul", "--random", "2,3,2", "--model", "fp16 khan"], "did you mean 'kahan'?"),
+        (["sum", "inf", "--model", "fp16 kahan"], "infinities and NaN have none"),
+        (["sum", "1", "--accumulate", "fp32", "--model", "fp16 kahan"], "leave out --accumulate"),
+    ],
+)
+def test_bad_models_and_operands_are_refused(capsys, arguments, message):
+    status, _, err = fpemu(capsys, *arguments)
+    assert status == 2
+    assert message in err

@@ -6,6 +6,7 @@ import argparse
 from fractions import Fraction
 
 from fpemu import display, text
+from fpemu.cli import models
 from fpemu.cli.options import add_json, allow_negative_numbers, integer, print_json
 from fpemu.errors import ArgumentError
 from fpemu.formats import as_format
@@ -21,6 +22,7 @@ def add_parser(commands) -> None:
     parser.add_argument("--repeat", metavar="N", help="take the values N times, one after another")
     parser.add_argument("--format", default="fp16", help="format of the values (default fp16)")
     parser.add_argument("--accumulate", help="format of the accumulator (default: the same)")
+    models.add_models(parser)
     add_json(parser)
     allow_negative_numbers(parser)
     parser.set_defaults(run=run)
@@ -47,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     # Read exactly, rounded once, then repeated.
     once = array(np.array([*written, None], object)[:-1], f)
     values = Array(np.tile(once._values, count), f)
+    if options.model:
+        return _compare(values, once, count, options)
     with trace() as t:
         result = linalg.sum(values, accumulate=accumulator, out=accumulator).item()
     terms = [float(v) for v in once._values]
@@ -68,6 +72,43 @@ def run(options: argparse.Namespace) -> int:
         rows = [[key.replace("_", " "), str(value)] for key, value in report.items()]
         width = max(len(row[0]) for row in rows)
         print("\n".join(f"{key:{width}}  {value}" for key, value in rows))
+    return 0
+
+
+def _compare(values, once, count: int, options: argparse.Namespace) -> int:
+    """The same sum by several models."""
+    from fpemu import linalg
+    from fpemu.events import trace
+    from fpemu.reals import is_finite
+
+    if options.accumulate:
+        raise ArgumentError("--model says the accumulator's format; leave out --accumulate")
+    terms = once.tolist()
+    if not all(map(is_finite, terms)):
+        raise ArgumentError("--model compares with the exact sum: infinities and NaN have none")
+    if values.size > models.MOST_TERMS:
+        raise ArgumentError(
+            f"--model compares with the exact sum of up to {models.MOST_TERMS} terms, got {values.size}"
+        )
+    chosen = models.parsed(options.model)
+    sums = []
+
+    def total(model):
+        with trace() as t:
+            sums.append(linalg.sum(values, accumulate=model, out=model.result_format).item())
+        return sums[-1:], t.count("swamped")
+
+    row = [(Fraction(v),) for v in terms] * count
+    found = models.report(chosen, [row], total, values.size)
+    for found_row, value in zip(found, sums, strict=True):
+        found_row["sum"] = display.decimal(value)
+    if options.json:
+        print_json({"terms": values.size, "format": values.format.name, "models": found})
+        return 0
+    header = ["sum", *models.HEADER]
+    print(text.table(header, [[r[name] for name in header] for r in found]))
+    exact_sum = sum((Fraction(v) for v in terms), Fraction(0)) * count
+    print(f"exact sum of the {values.size} rounded values: {_exact_text(exact_sum)}")
     return 0
 
 
