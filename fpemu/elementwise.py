@@ -210,10 +210,22 @@ def _exact_enough(op, wide, f, rounding, chance, watched):
         return _EXACT[op](*wide), None
     if f == FP64 or (rounding == "nearest_even" and op != "fma" and not watched):
         return residual.NUMPY[op](*wide), None
-    source, inexact = residual.odd(op, *wide)
+    changed: np.ndarray | None = None
+    if _is_exact_in_float64(op, f):
+        source = np.asarray(residual.NUMPY[op](*wide))
+    else:
+        source, changed = residual.odd(op, *wide)
     if rounding == "toward_negative":
         source = residual.minus_zero_of_cancellation(op, source, *wide)
-    return source, inexact
+    return source, changed
+
+
+def _is_exact_in_float64(op: str, f: Format) -> bool:
+    """Whether float64 holds every result of `op` on values of `f`, which `_fits`: products are short
+    enough, and sums if the format spans few enough binades."""
+    if op == "multiply":
+        return 2 * f.precision <= 53
+    return op in ("add", "subtract") and f.emax + 2 - (f.emin - f.fraction_bits) <= 53
 
 
 def _floor_of_quotient(a: np.ndarray, b: np.ndarray):

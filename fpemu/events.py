@@ -37,7 +37,7 @@ import numpy as np
 
 from fpemu import exact
 from fpemu.errors import unknown
-from fpemu.reals import Real, is_finite, size_of
+from fpemu.reals import Real, is_finite, size_of, written
 from fpemu.text import html_table, table
 
 EVENTS = (
@@ -71,15 +71,16 @@ class trace:
 
     def __init__(self, *, ranges: bool = False, exponents: bool = False) -> None:
         self._options = (ranges, exponents)
+        self._blocks: list[contextlib.AbstractContextManager[None]] = []  # it may be entered again
 
     def __enter__(self) -> Trace:
         opened = Trace(*self._options)
-        self._block = collect(opened)
-        self._block.__enter__()
+        self._blocks.append(collect(opened))
+        self._blocks[-1].__enter__()
         return opened
 
     def __exit__(self, *exception: object) -> None:
-        self._block.__exit__(None, None, None)
+        self._blocks.pop().__exit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -215,7 +216,7 @@ class Trace:
 
     def to_json(self) -> str:
         """The rows of `to_dicts` as JSON."""
-        return json.dumps(self.to_dicts())
+        return json.dumps(self.to_dicts(), default=written)  # beyond float64: as "2**5000"
 
     def table(self) -> str:
         """The counters as aligned text, one row per place, operation and format."""

@@ -24,6 +24,8 @@ def numbers_of(x: object) -> tuple[np.ndarray, Format]:
     takes.
     """
     own = getattr(x, "format", None)
+    if isinstance(x, np.ma.MaskedArray):
+        raise UnsupportedError("a masked array has no value where it is masked; fill it first")
     try:
         with events.inside():
             values = np.asarray(x)

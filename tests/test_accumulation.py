@@ -301,3 +301,48 @@ def test_watching_changes_no_model():
         with fp.trace(ranges=True), fp.arithmetic():
             watched = fp.matmul(fp.array(a, "e5m2"), fp.array(b, "e5m2"), order=order)
         assert_same(watched.to_numpy(), plain.to_numpy(), plain.to_numpy())
+
+
+# -- found by a review -------------------------------------------------------------------------------------
+
+
+def test_exact_sums_of_rounded_products():
+    a, b = [1.0009765625, -1.0], [1.0009765625, 1.001953125]
+    # 1.0009765625**2 is 1.00195407..., in FP16 1.001953125.
+    rounded = fp.dot(np.float16(a), np.float16(b), order="exact", product="fp16")
+    assert rounded.item() == 0
+    assert fp.dot(np.float16(a), np.float16(b), order="exact").item() == 2.0**-20
+    assert str(Accumulator("fp16", "exact", product="fp16")) == "fp16 exact product=fp16"
+
+
+def test_elements_and_batches_draw_independently():
+    model = "fp16 sequential rounding=stochastic seed=3"
+    x = np.full((60, 6), 0.3, np.float16)
+    assert len(set(fp.norm(x, 0, accumulate=model).tolist())) > 1
+    rows = np.full((6, 1, 50), 0.3, np.float16)
+    batch = fp.matmul(rows, np.full((50, 1), 0.7, np.float16), accumulate=model)
+    assert len(set(batch.reshape(-1).tolist())) > 1
+    terms = np.float16([1.0, 2.0**-4])  # E4M3 has nothing between 1 and 1.125
+    drawn = {
+        fp.sum(terms, accumulate=f"fp32 sequential rounding=stochastic seed={k}", out="e4m3").item()
+        for k in range(40)
+    }
+    assert drawn == {1.0, 1.125}
+
+
+def test_ring_deals_the_elements_of_a_norm():
+    m = fp.array(np.random.default_rng(1).normal(size=(9, 4)) * 3, "e4m3")
+    squares = fp.sum(m * m, 0, order="ring:3")
+    assert fp.norm(m, 0, order="ring:3").tolist() == np.sqrt(squares).tolist()
+
+
+def test_more_that_is_refused():
+    with pytest.raises(
+        fp.ArgumentError, match="random_bits must be an integer from 1 to 64, got 0"
+    ):
+        Accumulator("fp16", random_bits=0)
+    with pytest.raises(fp.ArgumentError, match="seed of an accumulation model must be an integer"):
+        Accumulator.parse("fp16 sequential seed=x")
+    x = np.ones((2, 2), np.float16)
+    with pytest.raises(fp.ArgumentError, match="einsum takes no initial accumulator"):
+        fp.einsum("ij,jk->ki", x, x, c=x)

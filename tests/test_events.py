@@ -267,3 +267,16 @@ def test_swamped_additions_are_counted_outside_of_sums_too():
     # one of them, and 2048 - 1.5 goes to the even 2046.
     assert t.count("swamped", op="add") == 1
     assert t.count("swamped", op="subtract") == 0
+
+
+def test_a_trace_may_be_opened_again_inside_itself():
+    t = fp.trace()
+    x = fp.array([1.0, 2.0], "fp16")
+    with t as outer:
+        with t as inner:
+            x + x
+        x + x
+    assert (outer.count("values"), inner.count("values")) == (4, 2)
+    with fp.trace(ranges=True) as t:
+        fp.quantize([Fraction(2) ** 5000], fp.p3109(15, 1))
+    assert json.loads(t.to_json())[0]["largest"] == "1*2**5000".removeprefix("1*")

@@ -649,3 +649,16 @@ def test_show_takes_every_kind_of_number_exactly():
 def test_errors_say_what_and_what_is_allowed(call, message):
     with pytest.raises(fp.ArgumentError, match=message):
         call()
+
+
+def test_infinite_operands_are_values_of_the_format():
+    """Once said to be rounded first, to what saturation makes of them."""
+    for op, operands in (
+        ("sqrt", (math.inf,)),
+        ("multiply", (math.inf, 0.5)),
+        ("subtract", (math.inf, math.inf)),
+    ):
+        told = getattr(fp.explain, op)(*operands, "fp16", saturation="finite")
+        want = exact.compute(op, *operands, f=fp.FP16, saturation="finite")
+        assert told.result == want or (want != want and told.result != told.result)
+        assert "is not a number of" not in told

@@ -353,3 +353,73 @@ def test_the_table_is_printed(capsys):
         row["support"] == "refused" for row in found["functions"]
     )
     assert len(found["functions"]) > 300
+
+
+# -- found by a review ---------------------------------------------------------------------------------
+
+
+def test_options_that_would_leave_the_format_are_refused():
+    for call in (
+        lambda: np.concatenate([V, V], dtype=np.float16),
+        lambda: np.stack([V, V], dtype=int, casting="unsafe"),
+        lambda: np.add(V, np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[1, 0, 0, 0])),
+        lambda: fp.array(np.ma.array([1.0], mask=[1]), "fp16"),
+        lambda: np.array2string(V, 2),
+    ):
+        with pytest.raises(fp.UnsupportedError):
+            call()
+
+
+def test_keepdims_may_be_any_truth_and_axes_come_in_any_order():
+    for yes in (1, True, np.True_):
+        assert np.sum(X, axis=0, keepdims=yes).shape == (1, 3)
+        assert np.mean(X, axis=0, keepdims=yes).shape == (1, 3)
+    z = fp.array(np.random.default_rng(0).normal(size=(30, 40)) * 100, "fp16")
+    assert np.sum(z, axis=(1, 0)).item() == np.sum(z, axis=(0, 1)).item() == fp.sum(z).item()
+
+
+def test_lists_of_arrays_keep_their_format_or_are_refused():
+    b = V.astype("bf16")
+    assert fp.asarray([V, V]).format == fp.FP16
+    assert fp.sum([b, b]).format == fp.BF16
+    with fp.trace() as t:
+        fp.asarray([V, V])
+        np.where([V, V], V, 1.0)
+    assert t.count("escaped") == 0
+    with pytest.raises(
+        fp.ArgumentError, match="a list of arrays of bf16 and fp16 has no one format"
+    ):
+        fp.asarray([V, b])
+    with pytest.raises(fp.ArgumentError, match="add of fp16 and bf16"):
+        np.add(V, [b[0], 1, 2, 3])
+
+
+def test_formats_without_zero_and_beyond_float64():
+    e8 = fp.array([1.0, 2.0], "e8m0")
+    padded = np.pad(e8, 1)
+    assert np.isnan(padded).tolist() == [True, False, False, True]  # as zeros_like: it has no zero
+    assert padded.codes.tolist() == [255, 127, 128, 255]
+    assert np.isnan(fp.sum(e8[:0]).item())
+    with pytest.raises(fp.UnsupportedError, match="tril fills with zeros, and e8m0 has none"):
+        np.tril(e8.reshape(1, 2))
+    with pytest.raises(fp.ArgumentError, match="e8m0 has no zero to pad with"):
+        fp.conv2d(e8.reshape(1, 1, 1, 2), e8.reshape(1, 1, 1, 2), padding=1)
+    wide = fp.array([3, math.nan, 1], fp.p3109(15, 1))
+    for function in (np.sign, np.frexp, np.modf, np.spacing, np.sort, np.argmin, np.unique):
+        with pytest.raises(fp.UnsupportedError, match=r"beyond float64|use fp\.ulp"):
+            function(wide)
+    assert np.sort(wide[::2]).tolist() == [1.0, 4.0]  # 3 is a tie that goes to the even code
+
+
+def test_errors_of_shapes_are_ours():
+    for call in (
+        lambda: np.logical_and(V, [1, 2]),
+        lambda: np.ldexp(V, [1, 2]),
+        lambda: np.heaviside(V, [1, 2]),
+        lambda: V.transpose(0, 0),
+        lambda: np.diff(V, n=-1),
+        lambda: fp.sum(X, axis=(0, 1)),
+        lambda: fp.sum(X, axis=True),
+    ):
+        with pytest.raises(fp.ArgumentError):
+            call()

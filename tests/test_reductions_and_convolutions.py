@@ -225,3 +225,10 @@ def test_shapes_that_do_not_fit_are_refused(x, w, options, message):
     assert message in str(caught.value)
     with pytest.raises(fp.ArgumentError, match="operands must share a format"):
         fp.conv2d(np.zeros((1, 1, 2, 2), np.float16), np.zeros((1, 1, 2, 2), np.float32))
+
+
+def test_no_filters_and_no_degrees_of_freedom():
+    x = np.zeros((1, 2, 3, 3), np.float16)
+    assert fp.conv2d(x, np.zeros((0, 2, 2, 2), np.float16)).shape == (1, 0, 2, 2)
+    assert math.isnan(fp.var(np.float16([1, 2]), ddof=2).item())
+    assert math.isnan(fp.var(np.float16([1, 2]), ddof=5).item())

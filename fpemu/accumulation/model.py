@@ -111,7 +111,9 @@ class Accumulator:
         )
         if self.product not in (None, "exact"):
             product = as_format(self.product)
-            put(self, "product", None if product == self.format else product)
+            # Rounded to the accumulator's format is the usual thing, but not in an exact sum.
+            usual = product == self.format and kind != "exact"
+            put(self, "product", None if usual else product)
         for name in ("correction", "out"):
             if getattr(self, name) is not None:
                 put(self, name, as_format(getattr(self, name)))
@@ -135,7 +137,8 @@ class Accumulator:
             saturation=self.saturation or "none",
             subnormals=self.subnormals or "gradual",
         )
-        Chance(0 if self.seed is None else self.seed, self.random_bits or 24)
+        seed, bits = self.seed, self.random_bits
+        Chance(0 if seed is None else seed, 24 if bits is None else bits)
 
     @property
     def kind(self) -> str:
@@ -187,7 +190,7 @@ class Accumulator:
             elif name in ("promote", "round_every"):
                 options[name] = tuple(value.split("@"))
             else:
-                options[name] = int(value) if name in ("seed", "random_bits") else value
+                options[name] = _whole(name, value) if name in ("seed", "random_bits") else value
         return cls(words[0], **options)
 
 
@@ -205,6 +208,12 @@ def parse_order(order: object) -> tuple[str, int | None]:
     if number == 0 and name != "permuted":
         raise ArgumentError(f"the number of order {name!r} must be at least 1, got {order!r}")
     return name, number
+
+
+def _whole(name: str, said: str) -> int:
+    if not said.isdecimal():
+        raise ArgumentError(f"{name} of an accumulation model must be an integer, got {said!r}")
+    return int(said)
 
 
 def _format_and_count(name: str, value: Any) -> tuple[Format, int] | None:

@@ -34,7 +34,7 @@ def filled(model: Accumulator) -> Accumulator:
         saturation=model.saturation or now.saturation,
         subnormals=model.subnormals or now.subnormals,
         seed=now.next_chance().seed if model.seed is None else model.seed,
-        random_bits=model.random_bits or now.random_bits,
+        random_bits=now.random_bits if model.random_bits is None else model.random_bits,
     )
 
 
@@ -47,19 +47,23 @@ def accumulate(
     *,
     place: str = "",
     op: str = "matmul",
+    squares: bool = False,
 ) -> np.ndarray:
     """``start + a @ b`` by `model`, for carriers of shapes (m, k), (k, n) and (m, n).
 
-    Without `a` the columns of `b` are summed: shape (1, n). `formats` are those of `a` and `b`;
+    Without `a` the columns of `b` are summed, or with `squares` their squares: shape (1, n). `formats` are those of `a` and `b`;
     `start` holds values of ``model.result_format``. The result is in that format's carrier.
     """
-    return _Run(a, b, formats, filled(model), place, op).result(start)
+    return _Run(a, b, formats, filled(model), place, op, squares).result(start)
 
 
 class _Run:
     """One accumulation: terms, and the roundings done so far."""
 
-    def __init__(self, a, b, formats, model: Accumulator, place: str, op: str) -> None:
+    def __init__(
+        self, a, b, formats, model: Accumulator, place: str, op: str, squares: bool = False
+    ) -> None:
+        self.squares = squares
         self.a, self.b, self.formats, self.model = a, b, formats, model
         self.place, self.op, self.done = place, op, 0
         self.f: Format = model.format
@@ -72,7 +76,9 @@ class _Run:
             "subnormals": model.subnormals,
         }
         usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
-        self.by_kernel = usual and model.product is None and model.round_every is None
+        self.by_kernel = (
+            not squares and usual and model.product is None and model.round_every is None
+        )
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -89,7 +95,9 @@ class _Run:
 
     def term(self, k: int) -> tuple[Values, ...]:
         row: Values = (self.b[k][None, :], self.formats[1])
-        return (row,) if self.a is None else ((self.a[:, k][:, None], self.formats[0]), row)
+        if self.a is None:
+            return (row, row) if self.squares else (row,)
+        return (self.a[:, k][:, None], self.formats[0]), row
 
     def rounded_term(self, k: int) -> Values:
         term = self.term(k)
@@ -230,7 +238,8 @@ class _Run:
     def _exactly(self, begin: Values) -> np.ndarray:
         """One rounding of the exact sum: in float64 where that is exact, else in rationals."""
         whole = None
-        if not isinstance(self.model.product, Format) and "daz" not in self.settings["subnormals"]:
+        plain = not isinstance(self.model.product, Format) and not self.squares
+        if plain and "daz" not in self.settings["subnormals"]:
             left = np.ones((1, len(self.b))) if self.a is None else self.a
             whole = exact_in_float64(left, self.b, np.broadcast_to(begin[0], self.shape))
         if whole is not None and not (
@@ -263,7 +272,7 @@ class _Run:
 
     def _product(self, i: int, j: int, k: int) -> Fraction | float:
         term = self.term(k)
-        places = [(0, j)] if len(term) == 1 else [(i, 0), (0, j)]
+        places = [(0, j)] * len(term) if self.a is None else [(i, 0), (0, j)]
         reads = []
         for (values, g), place in zip(term, places, strict=True):
             x: Any = values.item(*place)

@@ -199,7 +199,10 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def transpose(self, *axes: Any) -> Array:
         """Axes permuted, as `numpy.ndarray.transpose`."""
-        return Array(self._values.transpose(*axes), self.format)
+        try:
+            return Array(self._values.transpose(*axes), self.format)
+        except (ValueError, TypeError) as error:
+            raise ArgumentError(f"cannot transpose {self.shape} by {axes}: {error}") from None
 
     def __getitem__(self, index: Any) -> Array:
         if isinstance(index, Array):
@@ -270,6 +273,15 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     setattr(Array, f"__i{_name}__", _new_instead(f"__{_name}__"))
 
 
+def formats_among(x: object) -> set[Format]:
+    """The formats of the Arrays in nested lists."""
+    if isinstance(x, Array):
+        return {x.format}
+    if isinstance(x, (list, tuple)):
+        return {f for v in x for f in formats_among(v)}
+    return set()
+
+
 def _frozen(values: np.ndarray, f: Format) -> np.ndarray:
     view = np.asarray(values, carrier_dtype(f)).view()  # NumPy turns 0-d results into scalars
     view.flags.writeable = False
@@ -329,6 +341,14 @@ def asarray(x: object, *, copy: bool = True) -> Array:
 
     if isinstance(x, Array):
         return x
+    among = formats_among(x)
+    if among:
+        if len(among) > 1:
+            raise ArgumentError(
+                f"a list of arrays of {' and '.join(sorted(f.name for f in among))} has no one format; "
+                "cast them, or say which: fp.array(x, format)"
+            )
+        return array(x, among.pop())
     values = np.asarray(x)
     if not isinstance(x, (np.ndarray, np.generic)) and values.dtype.kind in "biu":
         return array(x, FP64)
@@ -344,6 +364,10 @@ def asarray(x: object, *, copy: bool = True) -> Array:
         if not values.dtype.isnative:
             raise UnsupportedError("a byte-swapped array cannot be viewed; leave copy=True")
         codes = values.view(f"u{values.dtype.itemsize}")
+        if f.bits < 8 and codes.size and int(codes.max()) >> f.bits:
+            raise ArgumentError(
+                f"the buffer holds bits beyond the {f.bits} of {f.name}'s codes; leave copy=True"
+            )
         codes.flags.writeable = False
         return Array(None, f, codes)
     carried = np.array(cast(values, carrier_dtype(f)))

@@ -50,7 +50,7 @@ def reduce(name: str, step: Callable[..., Any], x: Array, options: dict[str, Any
         total: Any = linalg.sum(rows, 0)
     else:
         total = _fold(name, step, rows, initial, _rows_of_mask(chosen, x, axes))
-    if options.get("keepdims") is True:
+    if is_wanted(options.get("keepdims")):
         total = total.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
     return total
 
@@ -94,11 +94,16 @@ def accumulate(name: str, step: Callable[..., Any], x: Array, options: dict[str,
     return np.moveaxis(np.stack(partial), 0, axis)
 
 
+def is_wanted(option: Any) -> bool:
+    """Whether an option that NumPy may leave out is true."""
+    return option is not np._NoValue and bool(option)  # type: ignore[attr-defined]
+
+
 def _axes(axis: Any, ndim: int, name: str) -> tuple[int, ...]:
     try:
         if axis is None:
             return tuple(range(ndim))
-        return np.lib.array_utils.normalize_axis_tuple(axis, ndim)
+        return tuple(sorted(np.lib.array_utils.normalize_axis_tuple(axis, ndim)))
     except (ValueError, TypeError) as error:
         raise ArgumentError(f"numpy.{name}: {error}") from None
 

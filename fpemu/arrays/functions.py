@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fpemu.arrays import storage
+from fpemu import events
+from fpemu.arrays import folds, storage
 from fpemu.arrays.definition import Array, asarray
 from fpemu.arrays.operations import format_among, in_format, round_to_integer
 from fpemu.arrays.ufuncs import Supported
@@ -75,11 +76,34 @@ def _mover(function: Any, operands: int):
                 f"numpy.{name} of an fpemu Array takes the arrays as its first arguments"
             )
         f = _only(_formats_in(list(args[:count])) or _formats_in(list(args)), name)
+        if name in _FILL_WITH_ZERO and not f.has_zero:
+            raise UnsupportedError(f"numpy.{name} fills with zeros, and {f.name} has none")
         moved = [_values(v, f, name) for v in args[:count]]
         rest = [_plain_argument(v, name) for v in args[count:]]
+        if not f.fits_float64 and name in _SORTING and any(_has_nan(v) for v in moved):
+            raise UnsupportedError(
+                f"numpy.{name} of NaN in {f.name}, whose values are beyond float64, is not supported"
+            )
         return _wrap(function(*moved, *rest, **_plain_options(kwargs, name)), f)
 
     return run
+
+
+_FILL_WITH_ZERO = ("tril", "triu", "diag", "diagflat", "resize")
+_SORTING = (
+    *("sort", "partition", "unique", "unique_all", "unique_counts", "unique_inverse"),
+    *("unique_values", "union1d", "intersect1d", "setdiff1d", "setxor1d"),
+)
+# Questions that NumPy answers rightly of Fractions, too.
+_OF_ANY_OBJECT = (
+    *("ndim", "shape", "size", "any", "all", "count_nonzero", "nonzero", "flatnonzero", "argwhere"),
+    *("array_equal", "array_equiv", "isin", "isreal", "iscomplexobj", "isrealobj"),
+)
+
+
+def _has_nan(v: Any) -> bool:
+    parts = v if isinstance(v, (tuple, list)) else [v]
+    return any(bool(np.any(np.asarray(part) != np.asarray(part))) for part in parts)
 
 
 def _only(formats: list[Format], name: str) -> Format:
@@ -99,6 +123,12 @@ def _plain_argument(v: Any, name: str) -> Any:
 
 
 def _plain_options(kwargs: dict[str, Any], name: str) -> dict[str, Any]:
+    given = [k for k in ("dtype", "casting") if kwargs.get(k) not in (None, "same_kind")]
+    if given:
+        raise UnsupportedError(
+            f"numpy.{name} with {', '.join(given)} is not supported on an fpemu Array; cast the result "
+            "with .astype(format)"
+        )
     return {k: _plain_argument(v, name) for k, v in kwargs.items()}
 
 
@@ -132,6 +162,10 @@ def _asker(function: Any, operands: int):
         if kwargs.get("out") is not None:
             raise UnsupportedError(f"numpy.{name} with out= is not supported on an fpemu Array")
         f = _only(_formats_in(list(args)), name)
+        if not f.fits_float64 and name not in _OF_ANY_OBJECT:
+            raise UnsupportedError(
+                f"numpy.{name} of {f.name}, whose values are beyond float64, is not supported"
+            )
         plain = [
             _values(v, f, name) if i < operands else _plain_argument(v, name)
             for i, v in enumerate(args)
@@ -166,8 +200,8 @@ def _share_memory(a: Any, b: Any, **options: Any) -> bool:
 
 
 @_supports(np.array_repr, np.array_str, np.array2string, kind="plain", how="repr(x)")
-def _text(x: Array, **options: Any) -> str:
-    if any(v is not None for v in options.values()):
+def _text(x: Array, *args: Any, **options: Any) -> str:
+    if any(v is not None for v in (*args, *options.values())):
         raise UnsupportedError("numpy's print options are not supported on an fpemu Array")
     return repr(x)
 
@@ -177,7 +211,10 @@ def _text(x: Array, **options: Any) -> str:
 
 def _mask(condition: Any) -> np.ndarray:
     """A condition as booleans; of an Array, where it is not zero."""
-    return condition._values != 0 if isinstance(condition, Array) else np.asarray(condition, bool)
+    if isinstance(condition, Array):
+        return condition._values != 0
+    with events.inside():
+        return np.asarray(condition, bool)
 
 
 @_supports(np.where, kind="exact", how="values chosen; numbers rounded to the format first")
@@ -229,8 +266,8 @@ def _pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any):
             f"numpy.pad with mode {mode!r} is not supported on an fpemu Array: it would compute "
             f"outside the format; allowed: {', '.join(allowed)}"
         )
-    if "constant_values" in options:
-        options["constant_values"] = in_format(options["constant_values"], x.format, "pad")
+    if mode in ("constant", "empty"):
+        options["constant_values"] = in_format(options.get("constant_values", 0), x.format, "pad")
     _plain_argument(pad_width, "pad")
     mode = "constant" if mode == "empty" else mode
     return Array(np.pad(x._values, pad_width, mode, **options), x.format)
@@ -344,6 +381,8 @@ def _ptp(x: Any, axis: Any = None, out: Any = None, **options: Any):
 @_supports(np.diff, kind="rounded", how="one subtraction per element and order")
 def _diff(x: Any, n: int = 1, axis: int = -1, **ends: Any):
     _none("diff", {k: None if v is np._NoValue else v for k, v in ends.items()})  # type: ignore[attr-defined]
+    if n < 0:
+        raise ArgumentError(f"diff takes an order of at least 0, got {n}")
     for _ in range(n):
         rows = np.moveaxis(x, axis, 0)
         x = np.moveaxis(rows[1:] - rows[:-1], 0, axis)
@@ -368,7 +407,7 @@ def _average(name: str) -> Callable[..., Any]:
     def run(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any):
         from fpemu import linalg
 
-        keep = options.pop("keepdims", False) is True
+        keep = folds.is_wanted(options.pop("keepdims", False))
         ddof = {"ddof": options.pop("ddof")} if "ddof" in options else {}
         given = {k: v for k, v in options.items() if v is not np._NoValue}  # type: ignore[attr-defined]
         _none(name, {"dtype": dtype, "out": out, **given})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fpemu import context, elementwise
-from fpemu.arrays.definition import Array, asarray
+from fpemu.arrays.definition import Array, asarray, formats_among
 from fpemu.convert import quantize
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format
@@ -175,6 +175,12 @@ def in_format(v: object, f: Format, op: str) -> np.ndarray:
                 f"cast one, for example .astype({f.name!r})"
             )
         return v._values
+    others = formats_among(v) - {f}
+    if others:
+        raise ArgumentError(
+            f"{op} of {f.name} and {others.pop().name}: arrays of different formats do not mix; "
+            f"cast one, for example .astype({f.name!r})"
+        )
     return quantize(v, f)
 
 

@@ -77,7 +77,11 @@ _OF_OBJECTS: dict[np.ufunc, Callable[[Any], bool]] = {
 def _logical(ufunc: np.ufunc) -> Supported:
     def run(*operands: object):
         f = format_among(ufunc.__name__, operands)
-        values = [v if _is_boolean(v) else in_format(v, f, ufunc.__name__) != 0 for v in operands]
+        values = [
+            np.asarray(v) if _is_boolean(v) else in_format(v, f, ufunc.__name__) != 0
+            for v in operands
+        ]
+        check_broadcast(ufunc.__name__, values)
         return ufunc(*values)
 
     return Supported("plain", "of values that are not zero", run)
@@ -93,6 +97,10 @@ def _exactly(ufunc: np.ufunc, how: str = "no rounding") -> Supported:
 
     def run(*operands: object):
         f = format_among(ufunc.__name__, operands)
+        if not f.fits_float64:
+            raise UnsupportedError(
+                f"numpy.{ufunc.__name__} of {f.name}, whose values are beyond float64, is not supported"
+            )
         values = [in_format(v, f, ufunc.__name__) for v in operands]
         check_broadcast(ufunc.__name__, values)
         results = ufunc(*(np.asarray(v, np.float64) for v in values))
@@ -118,6 +126,7 @@ def _ldexp(x: object, n: object) -> Array:
     kind = n.format.name if isinstance(n, Array) else np.asarray(n).dtype
     if isinstance(n, Array) or np.asarray(n).dtype.kind not in "iu":
         raise ArgumentError(f"ldexp takes integers as exponents, got {kind}")
+    check_broadcast("ldexp", [in_format(x, f, "ldexp"), np.asarray(n)])
     values, powers = np.broadcast_arrays(in_format(x, f, "ldexp"), np.asarray(n))
     # Within these bounds float64 holds the product of any number of up to 9 exponent bits.
     if f.emin - f.fraction_bits >= -300 and f.emax <= 300:
@@ -146,6 +155,8 @@ def _next(x: object, toward: object) -> Array:
 def _spacing(x: object) -> Array:
     f = format_among("spacing", (x,))
     values = in_format(x, f, "spacing")
+    if not f.fits_float64:
+        raise UnsupportedError(f"numpy.spacing of {f.name} is not supported; use fp.ulp")
     gap = np.asarray(ulp(values, f))
     gap = np.where(np.isinf(values), np.nan, np.copysign(gap, values))
     return Array(round_to(gap, f, "none", count=False), f)
@@ -153,7 +164,10 @@ def _spacing(x: object) -> Array:
 
 def _heaviside(x: object, at_zero: object) -> Array:
     f = format_among("heaviside", (x, at_zero))
+    if not f.fits_float64:
+        raise UnsupportedError(f"numpy.heaviside of {f.name} is not supported; use numpy.where")
     values = [in_format(v, f, "heaviside") for v in (x, at_zero)]
+    check_broadcast("heaviside", values)
     return array(np.heaviside(*values), f)
 
 
@@ -251,6 +265,10 @@ def apply(ufunc: np.ufunc, method: str, inputs: tuple, options: dict[str, Any]):
             f"{', '.join(sorted(u.__name__ for u in UFUNCS))}; {hint}"
         )
     _check_options(name, method, options)
+    if any(isinstance(v, np.ma.MaskedArray) for v in inputs):
+        raise UnsupportedError(
+            f"numpy.{name} of an fpemu Array and a masked array is not supported; fill it first"
+        )
     if method == "__call__":
         if options.get("where", True) is not True:
             raise UnsupportedError(

@@ -16,7 +16,7 @@ from fpemu.explaining.rounding import Rounding
 from fpemu.explaining.twice import same
 from fpemu.formats import Format
 from fpemu.numerals import decimal, integer_times_power, last_place
-from fpemu.reals import Number, Real, is_finite, is_negative, sign_of
+from fpemu.reals import Number, Real, is_finite, is_infinite, is_negative, sign_of
 
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 NAMES = "abc"
@@ -74,7 +74,10 @@ class Operation:
     def _operand(self, name: str, x: Number, said: str) -> Real:
         """`x` as the operation reads it: rounded to the format, under "daz" without subnormals."""
         f, settings = self.f, self.settings
-        value = exact.round_to(x, f, saturation=settings.saturation)
+        # An infinity of the format is a value like any other: it is what the operation makes of it
+        # that may be saturated.
+        own = is_infinite(x) and f.has_inf and (f.signed or x > 0)
+        value = exact.round_to(x, f, saturation="none" if own else settings.saturation)
         bits = stored(value, f)
         row: dict[str, object] = {"name": name, "written": said, **bits}
         lines = columns([[*bits.values(), integer_times_power(value, f) or ""]])

@@ -82,12 +82,14 @@ def conv2d(
             ("dilation", dilation, 1),
         )
     )
+    if not x.format.has_zero and any(pads):
+        raise ArgumentError(f"{x.format.name} has no zero to pad with; leave padding=0")
     model = filled(model_of(accumulate, order, product, x.format))
     padded = np.pad(x._values, ((0, 0), (0, 0), *((p, p) for p in pads)))
     view = _patches(padded, w.shape[2:], steps, gaps)  # N, C, kh, kw, H', W'
     count, filters, high, wide = x.shape[0], w.shape[0], *view.shape[4:]
     result = np.empty((count, filters, high, wide), carrier_dtype(model.result_format))
-    weights = w._values.reshape(groups, filters // groups, -1)
+    weights = w._values.reshape(groups, filters // groups, w.shape[1] * w.shape[2] * w.shape[3])
     each = x.shape[1] // groups
     for n in range(count):
         seed = Chance(model.seed or 0).derived(n).seed
@@ -156,6 +158,10 @@ def conv_transpose2d(
             "conv_transpose2d takes images (N, C, H, W) and weights (C, O, kh, kw), got shapes "
             f"{x.shape} and {w.shape}"
         )
+    if not x.format.has_zero:
+        raise ArgumentError(
+            f"conv_transpose2d puts zeros between elements; {x.format.name} has none"
+        )
     steps, pads = _pair("stride", stride, 1), _pair("padding", padding, 0)
     more = _pair("output_padding", output_padding, 0)
     n, c, high, wide = x.shape
@@ -180,7 +186,7 @@ def conv_transpose2d(
 
 
 def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    pair = value if isinstance(value, tuple) else (value, value)
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in pair):
         raise ArgumentError(f"{name} must be an integer of at least {least}, or two, got {value!r}")
     return int(pair[0]), int(pair[1])

@@ -10,7 +10,7 @@ from fpemu.accumulation import accumulate as run
 from fpemu.arrays import Array, asarray
 from fpemu.carriers import carrier_dtype
 from fpemu.errors import ArgumentError
-from fpemu.linalg.options import finish, model_of
+from fpemu.linalg.options import finish, model_of, nth_of
 
 
 def matmul(
@@ -39,7 +39,8 @@ def matmul(
         not rounded (fused multiply-add); or another format to which it is rounded.
     out : format of the result, by default that of `a` and `b`; one final rounding.
 
-    Returns an `Array`. NaN, infinities and overflow as IEEE 754 and the format's own rule.
+    Returns an `Array`. NaN, infinities and overflow as IEEE 754 and the format's own rule. With random
+    rounding the n-th matrix of a batch draws from a seed derived from the model's and n.
     Raises `ArgumentError` for mixed formats, shapes that do not fit, unknown format or order.
 
     >>> a = np.ones((1, 4096), np.float16)
@@ -66,9 +67,10 @@ def matmul(
         start = given.astype(accumulator)._values
         start = start.reshape(*batch, left.shape[-2], right.shape[-1])
     result = np.empty((*batch, left.shape[-2], right.shape[-1]), carrier_dtype(accumulator))
-    for i in np.ndindex(batch):
+    for number, i in enumerate(np.ndindex(batch)):
         begin = None if start is None else start[i]
-        result[i] = run(left[i], right[i], (a.format, b.format), model, begin)
+        each = nth_of(model, number) if batch else model
+        result[i] = run(left[i], right[i], (a.format, b.format), each, begin)
     return finish(result.reshape(shape), model, a.format, out)
 
 
@@ -96,6 +98,8 @@ def einsum(subscripts: str, a: object, b: object, **options) -> Array:
     >>> einsum("ij,kj->ik", x, x).tolist()
     [[5.0, 11.0], [11.0, 25.0]]
     """
+    if options.get("c") is not None:
+        raise ArgumentError("einsum takes no initial accumulator c; add it to the result")
     a, b = asarray(a), asarray(b)
     left, right, wanted = _subscripts(subscripts, a, b)
     batch = [i for i in left if i in right and i in wanted]

@@ -12,7 +12,7 @@ from fpemu.accumulation import Accumulator
 from fpemu.accumulation import accumulate as run
 from fpemu.accumulation.run import filled, running
 from fpemu.arrays import Array, asarray
-from fpemu.carriers import carrier_dtype
+from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format
 from fpemu.linalg.options import axis_of, finish, model_of
@@ -134,8 +134,9 @@ def var(
         "subtract", (columns, middle), (x.format, f), f, **settings
     )
     squares = _sum_of_squares(deviations, f, model)
-    count = max(len(columns) - ddof, 0)
-    return finish(_divided(squares, count, model).reshape(shape), model, x.format, out)
+    return finish(
+        _divided(squares, len(columns) - ddof, model).reshape(shape), model, x.format, out
+    )
 
 
 def norm(x: object, axis: int | None = None, *, out: object = None, **options: Any) -> Array:
@@ -156,16 +157,13 @@ def norm(x: object, axis: int | None = None, *, out: object = None, **options: A
 
 
 def _sum_of_squares(columns: np.ndarray, f: Format, model: Accumulator) -> np.ndarray:
-    """Each column is multiplied by itself: a product of a row and a column for each."""
-    total = np.empty((1, columns.shape[1]), carrier_dtype(model.result_format))
-    for j in range(columns.shape[1]):
-        column = columns[:, j : j + 1]
-        total[:, j : j + 1] = run(np.ascontiguousarray(column.T), column, (f, f), model, op="norm")
-    return total
+    return run(None, columns, (f, f), model, op="norm", squares=True)
 
 
 def _divided(total: np.ndarray, count: int, model: Accumulator) -> np.ndarray:
     f = model.result_format
+    if count <= 0 and f.has_nan:
+        return np.full_like(total, np.nan)
     number = np.full((), float(count))
     return elementwise.apply_between("divide", (total, number), (f, _COUNTS), f, **_settings(model))
 
@@ -188,4 +186,5 @@ def _settings(model: Accumulator) -> dict[str, Any]:
         "rounding": now.rounding,
         "saturation": now.saturation,
         "subnormals": now.subnormals,
+        "chance": Chance(now.seed or 0, now.random_bits or 24).derived(-2),
     }
