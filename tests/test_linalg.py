@@ -26,7 +26,8 @@ def by_reference(a, b, f, c=None):
         total = 0.0 if c is None else float(c[i, j])
         for x, y in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
             total = exact.add(total, exact.multiply(x, y, f), f)
-        out[i, j] = total
+        # The sum of nothing is +0, where there is a zero.
+        out[i, j] = total if f.has_zero or a.shape[1] else exact.round_to(total, f)
     return out
 
 

@@ -137,17 +137,24 @@ def test_the_check_catches_every_wrong_parameter_of_the_kernels_step(field, monk
         check(fp.quantize, fp.FP16)
 
 
-def test_a_product_accumulated_wider_than_it_says_is_caught(monkeypatch):
+@pytest.mark.parametrize("road", ["fast", "general"])
+def test_a_product_accumulated_wider_than_it_says_is_caught(road, monkeypatch):
     """What most emulation libraries do: compute in float32, round once at the end."""
     from test_linalg import test_larger_products_agree_with_the_reference as check_products
 
+    from fpemu.accumulation import fast_loops
     from fpemu.kernels import matmul
 
     def wide(a, b, c, target, counts):
         c[:] = fp.quantize(c + a @ b, fp.FP16)
 
     check_products("fp16")
-    monkeypatch.setattr(matmul, "matmul32", wide)
+    if road == "fast":
+        monkeypatch.setattr(fast_loops, "run", lambda a, b, c, *_: fp.quantize(c + a @ b, fp.FP16))
+    else:
+        monkeypatch.setattr(fast_loops, "run", lambda *_: None)
+        check_products("fp16")
+        monkeypatch.setattr(matmul, "matmul32", wide)
     with pytest.raises(AssertionError, match="differ"):
         check_products("fp16")
 
