@@ -30,7 +30,7 @@ def accumulate_products(
     place: str = "",
     op: str = "matmul",
 ) -> np.ndarray:
-    """``c + a @ b`` on carriers of shapes (m, k), (k, n) and (m, n): the work behind the above.
+    """``c + a @ b`` on carriers of shapes (m, k), (k, n) and (m, n), in sequential order.
 
     `formats` are those of `a`, of `b` and of the accumulator, in whose carrier the result is.
     """
