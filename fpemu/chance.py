@@ -52,5 +52,13 @@ class Chance:
 
     def derived(self, number: int) -> Chance:
         """The same with another seed for operation `number`, so that operations are independent."""
-        digest = hashlib.blake2b(f"{self.seed}/{number}".encode(), digest_size=8).digest()
-        return Chance(int.from_bytes(digest, "little"), self.random_bits, self.variant)
+        seed = int.from_bytes(self._digest(number), "little")
+        return Chance(seed, self.random_bits, self.variant)
+
+    def derived_words(self, first: int, count: int) -> np.ndarray:
+        """`words` of ``derived(first)``, ``derived(first + 1)`` ...: uint32 of shape (count, 2)."""
+        numbers = range(first, first + count)
+        return np.frombuffer(b"".join(map(self._digest, numbers)), "<u4").reshape(count, 2)
+
+    def _digest(self, number: int) -> bytes:
+        return hashlib.blake2b(f"{self.seed}/{number}".encode(), digest_size=8).digest()

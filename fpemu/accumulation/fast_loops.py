@@ -35,7 +35,7 @@ def run(
     target = target_of(f, saturation, carrier="float32")
     if f == FP32 and saturation == "none":
         threads.by_rows(lambda x, z: loops.native(x, right, z), left, result)
-    elif f == FP16 and saturation == "none" and _has_half_conversion():
+    elif f == FP16 and saturation == "none" and has_half_conversion():
         threads.by_rows(lambda x, z: loops.half(x, right, z), left, result)
     elif target.kind == step.MASKED and f != FP32 and saturation == "none":
         threads.by_rows(lambda x, z: loops.masked(x, right, z, target.dropped), left, result)
@@ -77,7 +77,7 @@ def _is_plain(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> bool:
 
 
 @functools.cache
-def _has_half_conversion() -> bool:
+def has_half_conversion() -> bool:
     """Whether the processor converts to half precision by itself (F16C), as Numba sees it."""
     import llvmlite.binding as llvm
 

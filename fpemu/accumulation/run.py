@@ -8,18 +8,21 @@ sequentially in the ordinary way, the kernels do it; everything else goes step b
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from fpemu import context, elementwise, exact
+from fpemu.accumulation import compensated
 from fpemu.accumulation.model import Accumulator
 from fpemu.accumulation.sequential import accumulate_products
+from fpemu.accumulation.stepwise import Stepwise
 from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
-from fpemu.convert import round_to
+from fpemu.convert import round_to, watched, without_subnormals
 from fpemu.formats import Format
 
 Values = tuple[np.ndarray, Format]
@@ -28,7 +31,7 @@ Values = tuple[np.ndarray, Format]
 def filled(model: Accumulator) -> Accumulator:
     """The model with every setting that it leaves open taken from the `arithmetic` in force."""
     now = context.current()
-    return replace(
+    return dataclasses.replace(
         model,
         rounding=model.rounding or now.rounding,
         saturation=model.saturation or now.saturation,
@@ -75,9 +78,9 @@ class _Run:
             "saturation": model.saturation,
             "subnormals": model.subnormals,
         }
-        usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
+        self.usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
         self.by_kernel = (
-            not squares and usual and model.product is None and model.round_every is None
+            not squares and self.usual and model.product is None and model.round_every is None
         )
 
     # -- steps --------------------------------------------------------------------------------
@@ -110,24 +113,74 @@ class _Run:
     # -- sums ---------------------------------------------------------------------------------
 
     def sequential(self, terms: np.ndarray, begin: Values) -> Values:
+        """The terms with these numbers, one after another."""
         if self.by_kernel:
             return self._by_kernel(terms, begin)
-        total, model = begin, self.model
-        for count, k in enumerate(terms.tolist(), 1):
-            if model.product == "exact":
+        if self.model.round_every is None:
+            return self._stretch(terms, begin)
+        between, size = self.model.round_every
+        total = begin
+        for i in range(0, len(terms), size):
+            total = self._stretch(terms[i : i + size], total)
+            if i + size <= len(terms):
+                rounded, _ = self.step("convert", total, f=between)
+                total = self.step("convert", (rounded, self.f), f=self.f)
+        return total
+
+    def _stretch(self, terms: np.ndarray, begin: Values) -> Values:
+        """The same without roundings in between, in any mode."""
+        fused = self.model.product == "exact"
+        plan = self._plan("sequential", None if fused else self.model.product or self.f)
+        done = self._by_plan(plan, self._operands(terms), begin)
+        if done is not None:
+            return done[0], self.f
+        total = begin
+        for k in terms.tolist():
+            if fused:
                 term = self.term(k)
                 total = self.step("fma" if len(term) == 2 else "add", *term, total, f=self.f)
             else:
                 total = self.step("add", total, self.rounded_term(k), f=self.f)
-            if model.round_every and count % model.round_every[1] == 0:
-                between, _ = self.step("convert", total, f=model.round_every[0])
-                total = self.step("convert", (between, self.f), f=self.f)
         return total
 
-    def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
+    def _plan(self, order: str, product: Format | None) -> Stepwise:
+        model = self.model
+        return Stepwise(
+            order,
+            self.formats,
+            product,
+            self.f,
+            self.c,
+            model.rounding or "",
+            model.saturation or "",
+            model.subnormals or "",
+        )
+
+    def _operands(self, terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of these terms, as steps read them."""
         whole = slice(None) if len(terms) == len(self.b) and _in_order(terms) else terms
         right = self.b[whole]
         left = np.ones((1, len(terms)), right.dtype) if self.a is None else self.a[:, whole]
+        if "daz" in self.settings["subnormals"]:
+            right = without_subnormals(right, self.formats[1])
+            left = left if self.a is None else without_subnormals(left, self.formats[0])
+        return left, right
+
+    def _by_plan(
+        self, plan: Stepwise, operands: tuple[np.ndarray, np.ndarray], begin: Values
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Total and correction by the kernel, if there is one."""
+        a, b = operands
+        start = np.broadcast_to(begin[0], (len(a), b.shape[1]))
+        if watched() or not plan.has_kernel(self.chance.random_bits, (a, b, start)):
+            return None
+        pair = plan.run(a, b, start, self.chance, self.done, self.squares)
+        self.done += len(b) * plan.roundings
+        total, error = pair
+        return total.astype(carrier_dtype(self.f)), error.astype(carrier_dtype(self.c))
+
+    def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
+        left, right = self._operands(terms)
         formats = (self.formats[1] if self.a is None else self.formats[0], self.formats[1], self.f)
         total = accumulate_products(
             left,
@@ -157,8 +210,7 @@ class _Run:
         if kind in ("sequential", "permuted") and not model.promote:
             return self.sequential(terms, begin)[0]
         if kind in ("kahan", "neumaier"):
-            compensated = self._kahan if kind == "kahan" else self._neumaier
-            return compensated((self.rounded_term(k) for k in terms.tolist()), begin)[0]
+            return self._compensated(kind, terms, begin)[0]
         if kind == "pairwise":
             return self._with_start(given, self._pairwise(terms, number))
         if kind in ("split", "tree", "ring"):
@@ -168,7 +220,7 @@ class _Run:
             groups = [terms[i : i + size] for i in range(0, len(terms), size)]
         partial = [self.sequential(group, self.zero(f)) for group in groups]
         if kind == "fabsum":
-            return self._kahan(partial, begin)[0]
+            return self._kahan_of_partial_sums(partial, begin)[0]
         if kind == "tree":
             while len(partial) > 1:
                 pairs = [partial[i : i + 2] for i in range(0, len(partial), 2)]
@@ -207,7 +259,37 @@ class _Run:
             )
         return total
 
-    def _kahan(self, terms, begin: Values) -> Values:
+    def _compensated(self, order: str, terms: np.ndarray, begin: Values) -> Values:
+        """Kahan's or Neumaier's sum of the terms with these numbers."""
+        product = self.model.product or self.f
+        pair = None
+        if self.usual and product == self.c == self.f and not (watched() or self.squares):
+            formats = (*self.formats, self.f)
+            left, right = self._operands(terms)
+            pair = compensated.run(
+                order, left, right, begin[0], formats, self.settings["saturation"]
+            )
+        pair = pair or self._by_plan(self._plan(order, product), self._operands(terms), begin)
+        if pair is None:
+            step_by_step = self._kahan if order == "kahan" else self._neumaier
+            return step_by_step((self.rounded_term(k) for k in terms.tolist()), begin)
+        total: Values = (pair[0], self.f)
+        return total if order == "kahan" else self.step("add", total, (pair[1], self.c), f=self.f)
+
+    def _kahan_of_partial_sums(self, partial: list[Values], begin: Values) -> Values:
+        if not partial:
+            return begin
+        flat = np.stack([values.reshape(-1) for values, _ in partial])
+        if "daz" in self.settings["subnormals"]:
+            flat = without_subnormals(flat, self.f)
+        plan = dataclasses.replace(self._plan("kahan", None), operands=(self.f, self.f))
+        first = np.broadcast_to(begin[0], self.shape).reshape(1, -1)
+        pair = self._by_plan(plan, (np.ones((1, len(flat))), flat), (first, self.f))
+        if pair is None:
+            return self._kahan(partial, begin)
+        return pair[0].reshape(self.shape), self.f
+
+    def _kahan(self, terms: Iterable[Values], begin: Values) -> Values:
         total, error = begin, self.zero(self.c)
         for x in terms:
             corrected = self.step("subtract", x, error, f=self.c)
@@ -217,7 +299,7 @@ class _Run:
             total = new
         return total
 
-    def _neumaier(self, terms, begin: Values) -> Values:
+    def _neumaier(self, terms: Iterable[Values], begin: Values) -> Values:
         total, error = begin, self.zero(self.c)
         for x in terms:
             new = self.step("add", total, x, f=self.f)

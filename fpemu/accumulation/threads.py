@@ -12,7 +12,7 @@ import numpy as np
 _LEAST_WORK = 1 << 21  # multiply-adds below which starting threads does not pay
 
 
-def count() -> int:
+def threads() -> int:
     """How many threads products may use: Numba's number (``NUMBA_NUM_THREADS``, else the cores)."""
     from numba import config
 
@@ -23,12 +23,18 @@ def by_rows(
     work: Callable[[np.ndarray, np.ndarray], object], left: np.ndarray, result: np.ndarray
 ) -> list[object]:
     """``work(rows of left, the same rows of result)`` for all rows, and what it returned."""
-    rows = left.shape[0]
-    parts = min(count(), rows)
-    if parts < 2 or rows * left.shape[1] * result.shape[1] < _LEAST_WORK:
-        return [work(left, result)]
-    ends = np.linspace(0, rows, parts + 1).astype(int)
-    pieces = [slice(a, b) for a, b in itertools.pairwise(ends)]
-    work(left[:0], result[:0])  # compiles, if need be, before there are threads
+    return in_pieces(
+        lambda i, j: work(left[i:j], result[i:j]), len(left), left.size * result.shape[1]
+    )
+
+
+def in_pieces(work: Callable[[int, int], object], count: int, steps: int) -> list[object]:
+    """``work(i, j)`` for ranges that cover `count` pieces, and what it returned; `steps` is how many
+    multiply-adds that is in all."""
+    parts = min(threads(), count)
+    if parts < 2 or steps < _LEAST_WORK:
+        return [work(0, count)]
+    ends = np.linspace(0, count, parts + 1).astype(int).tolist()
+    work(0, 0)  # compiles, if need be, before there are threads
     with concurrent.futures.ThreadPoolExecutor(parts) as pool:
-        return list(pool.map(lambda piece: work(left[piece], result[piece]), pieces))
+        return list(pool.map(lambda piece: work(*piece), itertools.pairwise(ends)))

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         for name in chosen:
             _print([row for row in measured if row.table == name])
         if "matmul" in chosen:
-            print(f"threads for products: {threads.count()} (torch and float16: 1)")
+            print(f"threads for products: {threads.threads()} (torch and float16: 1)")
         facts = (f"{key} {value}" for key, value in bench.machine().items())
         print(", ".join(facts))
     return 0 if len(measured) == len(planned) else 130

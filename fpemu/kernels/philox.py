@@ -13,7 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-TILE = 1024  # elements per 256 blocks
+from fpemu.kernels.bits import right32
+from fpemu.kernels.cache import kernel
+
+TILE, BLOCKS = 1024, 256  # elements of a tile, and the blocks that they take
 
 _MULTIPLY0, _MULTIPLY1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL0, _WEYL1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -56,13 +59,14 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 def _fill_tile(k0, k1):
     @njit
-    def fill_tile(tile, seed_low, seed_high, words):
-        """The words of elements ``tile * 1024`` to ``tile * 1024 + 1023``."""
+    def fill_tile(tile, blocks, seed_low, seed_high, words):
+        """The words of elements ``tile * 1024`` to ``tile * 1024 + 1023``, or of those of them that
+        the first `blocks` of the 256 blocks give."""
         # 64 bits of block number in two words; no carry between them within a tile of 256.
         first = np.uint64((np.uint64(tile) & np.uint64(0xFFFFFF)) << np.uint64(8))
         high = np.uint64(tile) >> np.uint64(24)
         low_seed, high_seed = np.uint64(seed_low), np.uint64(seed_high)
-        for j in range(256):
+        for j in range(blocks):
             block = np.uint64(first + np.uint64(j))
             w0, w1, w2, w3 = philox(block, high, low_seed, high_seed, k0, k1)
             words[j], words[j + 256] = np.uint32(w0), np.uint32(w1)
@@ -74,3 +78,20 @@ def _fill_tile(k0, k1):
 # Digits of pi, as good as any.
 fill_first = _fill_tile(np.uint64(0x243F6A88), np.uint64(0x85A308D3))
 fill_second = _fill_tile(np.uint64(0x13198A2E), np.uint64(0x03707344))
+
+
+@kernel
+def thresholds(tile, seeds, random_bits, out):
+    """What stochastic rounding (variant A) compares the part of a last place with that lies beyond
+    the nearer neighbour: 1 less the random number as a fraction of 2**random_bits, at most 31.
+
+    `seeds` holds two words per step, `out` a row of float64 per step for the first elements of
+    the tile.
+    """
+    words = np.empty(TILE, np.uint32)
+    dropped, last = np.int32(32 - random_bits), 2.0**-random_bits
+    for s in range(out.shape[0]):
+        row = out[s]
+        fill_first(tile, min(BLOCKS, row.size), seeds[s, 0], seeds[s, 1], words)
+        for i in range(row.size):
+            row[i] = 1.0 - np.float64(right32(np.int32(words[i]), dropped)) * last

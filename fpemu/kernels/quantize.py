@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fpemu.kernels.cache import kernel
-from fpemu.kernels.philox import TILE, fill_first, fill_second
+from fpemu.kernels.philox import BLOCKS, TILE, fill_first, fill_second
 from fpemu.kernels.step import (
     MASKED,
     NARROW,
@@ -62,7 +62,7 @@ def _stochastic32(mode):
         # The bits asked for, at the top of 24.
         kept = np.uint32(0xFFFFFF) & ~np.uint32((1 << (24 - random_bits)) - 1)
         for tile in range((x.size + TILE - 1) // TILE):
-            fill_first(tile, seed_low, seed_high, words)
+            fill_first(tile, BLOCKS, seed_low, seed_high, words)
             start = tile * TILE
             count = min(TILE, x.size - start)
             source, result = x[start : start + count], out[start : start + count]
@@ -88,9 +88,9 @@ def _stochastic64(mode):
         """Round float64 `x` stochastically with 1 to 64 random bits (`target.kind` is WIDE)."""
         low, high = np.empty(TILE, np.uint32), np.zeros(TILE, np.uint32)
         for tile in range((x.size + TILE - 1) // TILE):
-            fill_first(tile, seed_low, seed_high, high)
+            fill_first(tile, BLOCKS, seed_low, seed_high, high)
             if random_bits > 32:
-                fill_second(tile, seed_low, seed_high, low)
+                fill_second(tile, BLOCKS, seed_low, seed_high, low)
             start = tile * TILE
             for i in range(min(TILE, x.size - start)):
                 random = np.uint64(high[i]) >> np.uint64(max(32 - random_bits, 0))

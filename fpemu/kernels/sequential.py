@@ -51,7 +51,7 @@ def _multiply_and_add(typingcontext, a, b, c):
     return types.float32(types.float32, types.float32, types.float32), generate
 
 
-_through_half: Any = intrinsic(_half_and_back)
+through_half: Any = intrinsic(_half_and_back)
 _fma32: Any = intrinsic(_multiply_and_add)
 
 
@@ -62,8 +62,8 @@ def half(a, b, c):
         for k in range(a.shape[1]):
             x, row, out = a[i, k], b[k], c[i]
             for j in range(out.size):
-                product = _through_half(np.float32(x * row[j]))
-                out[j] = _through_half(np.float32(out[j] + product))
+                product = through_half(np.float32(x * row[j]))
+                out[j] = through_half(np.float32(out[j] + product))
 
 
 @njit

@@ -282,6 +282,8 @@ def masked(x, target, mode, random):
 
 @njit
 def wide(x, target, mode, random, random_bits, variant):
+    """`random`, for stochastic rounding: that many random bits; or, if `random_bits` is None, a
+    threshold, 1 less the random number as a fraction: what reaches it goes away (variant A)."""
     bits = bits64(x)
     negative = bits < np.int64(0)
     magnitude = np.int64(bits & MAGNITUDE64)
@@ -301,8 +303,11 @@ def wide(x, target, mode, random, random_bits, variant):
         else:
             odd = False
         if mode & 7 == STOCHASTIC:
-            inverse = float64_of(np.int64((np.int64(2046) << 52) - bits64(unit)))
-            up = away_by_chance((exact - below) * inverse, random, random_bits, variant)
+            if random_bits is None:
+                up = exact - below >= random * unit
+            else:
+                inverse = float64_of(np.int64((np.int64(2046) << 52) - bits64(unit)))
+                up = away_by_chance((exact - below) * inverse, random, random_bits, variant)
         else:
             up = away(exact - below, 0.5 * unit, odd, negative, mode)
         rounded = below + (unit if up else 0.0)
