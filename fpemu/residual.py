@@ -100,7 +100,8 @@ def minus_zero_of_cancellation(op: str, source: np.ndarray, *operands: np.ndarra
     """Rounding toward negative, x + (-x) is -0; equal zeros keep their sign (IEEE 754 6.3)."""
     if op not in ("add", "subtract", "fma"):
         return source
-    a = operands[0] * operands[1] if op == "fma" else operands[0]
+    with np.errstate(invalid="ignore"):
+        a = operands[0] * operands[1] if op == "fma" else operands[0]
     b = -operands[1] if op == "subtract" else operands[-1]
     alike = (a == 0) & (b == 0) & (np.signbit(a) == np.signbit(b))
     return np.where((source == 0) & ~alike, -0.0, source)

@@ -13,7 +13,7 @@ from oracles import assert_same
 import fpemu as fp
 from fpemu import accumulation, exact
 from fpemu.accumulation import fast_loops, sequential, threads
-from fpemu.accumulation.run import exact_in_float64
+from fpemu.accumulation.exact_sums import exact_in_float64
 from fpemu.kernels import sequential as loops
 from fpemu.rounding import SATURATION
 

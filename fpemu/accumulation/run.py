@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fpemu import context, elementwise, exact
-from fpemu.accumulation import compensated
+from fpemu.accumulation import compensated, exact_sums
 from fpemu.accumulation.model import Accumulator
 from fpemu.accumulation.sequential import accumulate_products
 from fpemu.accumulation.stepwise import Stepwise
@@ -24,6 +24,7 @@ from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
 from fpemu.convert import round_to, watched, without_subnormals
 from fpemu.formats import Format
+from fpemu.reals import Real
 
 Values = tuple[np.ndarray, Format]
 
@@ -131,7 +132,7 @@ class _Run:
         """The same without roundings in between, in any mode."""
         fused = self.model.product == "exact"
         plan = self._plan("sequential", None if fused else self.model.product or self.f)
-        done = self._by_plan(plan, self._operands(terms), begin)
+        done = self._by_plan(plan, self._operands(terms), begin, self.squares)
         if done is not None:
             return done[0], self.f
         total = begin
@@ -167,17 +168,23 @@ class _Run:
         return left, right
 
     def _by_plan(
-        self, plan: Stepwise, operands: tuple[np.ndarray, np.ndarray], begin: Values
+        self,
+        plan: Stepwise,
+        operands: tuple[np.ndarray, np.ndarray],
+        begin: Values,
+        squares: bool = False,
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Total and correction by the kernel, if there is one."""
         a, b = operands
         start = np.broadcast_to(begin[0], (len(a), b.shape[1]))
         if watched() or not plan.has_kernel(self.chance.random_bits, (a, b, start)):
             return None
-        pair = plan.run(a, b, start, self.chance, self.done, self.squares)
+        pair = plan.run(a, b, start, self.chance, self.done, squares)
         self.done += len(b) * plan.roundings
         total, error = pair
-        return total.astype(carrier_dtype(self.f)), error.astype(carrier_dtype(self.c))
+        # Without a correction it is not of the correction's format.
+        kept = self.f if error is total else self.c
+        return total.astype(carrier_dtype(self.f)), error.astype(carrier_dtype(kept))
 
     def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
         left, right = self._operands(terms)
@@ -269,7 +276,9 @@ class _Run:
             pair = compensated.run(
                 order, left, right, begin[0], formats, self.settings["saturation"]
             )
-        pair = pair or self._by_plan(self._plan(order, product), self._operands(terms), begin)
+        pair = pair or self._by_plan(
+            self._plan(order, product), self._operands(terms), begin, self.squares
+        )
         if pair is None:
             step_by_step = self._kahan if order == "kahan" else self._neumaier
             return step_by_step((self.rounded_term(k) for k in terms.tolist()), begin)
@@ -318,78 +327,57 @@ class _Run:
         return self.step("add", total, error, f=self.f)
 
     def _exactly(self, begin: Values) -> np.ndarray:
-        """One rounding of the exact sum: in float64 where that is exact, else in rationals."""
-        whole = None
-        plain = not isinstance(self.model.product, Format) and not self.squares
-        if plain and "daz" not in self.settings["subnormals"]:
-            left = np.ones((1, len(self.b))) if self.a is None else self.a
-            whole = exact_in_float64(left, self.b, np.broadcast_to(begin[0], self.shape))
-        if whole is not None and not (
-            self.settings["rounding"] == "toward_negative" and np.any(whole == 0)
-        ):
-            chance = self.chance.derived(self.done)
-            return round_to(
-                whole, self.f, **self.settings, chance=chance, place=self.place, op=self.op
-            )
-        out = np.empty(self.shape, object)
-        flat_start = np.broadcast_to(begin[0], self.shape)
-        product = self.model.product
-        terms: Any = None
-        if isinstance(product, Format):
-            terms = np.array([self.rounded_term(k)[0] for k in range(len(self.b))], object)
-            terms = terms.reshape(len(self.b), *self.shape)
-        for i, j in np.ndindex(self.shape):
-            total: Any = flat_start[i, j].item()
+        """One rounding of the exact sum."""
+        start = np.broadcast_to(begin[0], self.shape)
+        terms: list[np.ndarray] = []
+        if isinstance(self.model.product, Format):
+            terms = [self.rounded_term(k)[0] for k in range(len(self.b))]
+
+        def one_by_one(i: int, j: int) -> Real:
+            total: Any = _item(start, i, j)
             for k in range(len(self.b)):
-                if terms is not None:
-                    value: Any = terms[k, i, j]
-                else:
-                    value = self._product(i, j, k)
+                value = _item(terms[k], i, j) if terms else self._product(i, j, k)
                 total, _ = exact.exact_result(
                     "add", total, value, rounding=self.settings["rounding"]
                 )
-            out[i, j] = total
+            return total
+
+        short, squares = sum(g.precision for g in self.formats) <= 53, self.squares
+        if terms:
+            # The sum of each element is that of a column of its own.
+            a, b = np.ones((1, len(terms))), np.stack(terms).reshape(len(terms), -1)
+            shape, short, squares = (1, b.shape[1]), True, False
+        else:
+            a, b = self._operands(np.arange(len(self.b)))
+            shape = self.shape
+        whole = exact_sums.total(
+            a,
+            b,
+            start.reshape(shape),
+            self.f,
+            squares=squares,
+            short=short or (self.a is None and not squares),
+            rounding=self.settings["rounding"],
+            random_bits=self.chance.random_bits,
+            one_by_one=lambda i, j: one_by_one(*(divmod(j, self.shape[1]) if terms else (i, j))),
+        ).reshape(self.shape)
         chance = self.chance.derived(self.done)
-        return round_to(out, self.f, **self.settings, chance=chance, place=self.place, op=self.op)
+        return round_to(whole, self.f, **self.settings, chance=chance, place=self.place, op=self.op)
 
     def _product(self, i: int, j: int, k: int) -> Fraction | float:
         term = self.term(k)
         places = [(0, j)] * len(term) if self.a is None else [(i, 0), (0, j)]
         reads = []
         for (values, g), place in zip(term, places, strict=True):
-            x: Any = values.item(*place)
+            x: Any = _item(values, *place)
             reads.append(exact.read_operand(x, g, self.settings["subnormals"]))
         return reads[0] if len(reads) == 1 else exact.exact_result("multiply", *reads)[0]
 
 
-def exact_in_float64(a: np.ndarray, b: np.ndarray, start: np.ndarray) -> np.ndarray | None:
-    """``start + a @ b`` exactly, if float64 can hold every partial sum of it in any order; else None.
-
-    All products are whole multiples of 2**(i + j), where 2**i and 2**j are the lowest bits set in any
-    element of `a` and of `b`; let u be that, or the lowest bit set in `start` if it is lower. If the sum of all magnitudes is below 2**53 u, so is every partial
-    sum, and no addition rounds, whatever order and whatever fused operations the library uses.
-    """
-    if object in (a.dtype, b.dtype, start.dtype):
-        return None
-    wide = [np.asarray(v, np.float64) for v in (a, b, start)]
-    if not all(np.isfinite(v).all() for v in wide) or np.any((wide[2] == 0) & np.signbit(wide[2])):
-        return None
-    lowest = min(_lowest_bit(wide[0]) + _lowest_bit(wide[1]), _lowest_bit(wide[2]))
-    if lowest < -900:
-        return None
-    largest = [float(np.max(np.abs(v), initial=0.0)) for v in wide]
-    bound = max(a.shape[1], 1) * largest[0] * largest[1] + largest[2]
-    return wide[2] + wide[0] @ wide[1] if bound < 2.0 ** min(52 + lowest, 1000) else None
-
-
-def _lowest_bit(x: np.ndarray) -> int:
-    """The exponent of the lowest bit set in any element (a large number if all are zero)."""
-    significands, exponents = np.frexp(x[x != 0])
-    if not significands.size:
-        return 400
-    whole = (significands * 2.0**53).astype(np.int64)
-    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
-    return int(np.min(lowest + exponents - 53))
+def _item(values: np.ndarray, i: int, j: int) -> Any:
+    """An element as a Python number; objects are such already."""
+    x = values[i, j]
+    return x.item() if isinstance(x, np.generic) else x
 
 
 def _in_order(terms: np.ndarray) -> bool:

@@ -20,8 +20,19 @@ PRODUCTS = [
     ("fp16", "fp16 pairwise"),
     ("fp16", "fp16 blocked:64"),
     ("fp16", "fp16 kahan"),
+    ("bf16", "bf16 kahan"),
+    ("fp16", "fp16 kahan correction=fp32"),
+    ("fp16", "fp16 neumaier"),
+    ("fp16", "fp16 fabsum:64"),
+    ("fp16", "fp16 sequential product=exact"),
+    ("bf16", "bf16 sequential product=exact"),
+    ("fp16", "fp16 sequential rounding=toward_zero"),
+    ("bf16", "bf16 sequential rounding=to_odd"),
     ("fp16", "fp16 sequential rounding=stochastic seed=1"),
+    ("bf16", "bf16 sequential rounding=stochastic seed=1"),
+    ("fp16", "fp16 sequential saturation=finite"),
     ("e4m3", "fp32 exact"),
+    ("fp16", "fp32 exact"),
 ]
 
 
@@ -49,8 +60,8 @@ def rows(n: int, repeats: int) -> Iterator[tuple[str, Callable[[], Row]]]:
             yield plain("torch, loop over k", f, f"{f} sequential", _torch_loop(a, b, dtype))
     for name, model in PRODUCTS:
         x, y = array(a, name), array(b, name)
-        slow = "stochastic" in model or "kahan" in model
-        part = x[: max(n // 32, 1)] if slow else x
+        slow = any(word in model for word in ("rounding", "product", "correction", "neumaier"))
+        part = x[: max(n // 4, 1)] if slow else x
 
         def run(part=part, y=y, model=model) -> object:
             return matmul(part, y, accumulate=model)

@@ -40,19 +40,23 @@ def _half_and_back(typingcontext, value):
     return types.float32(types.float32), generate
 
 
-def _multiply_and_add(typingcontext, a, b, c):
-    """a * b + c, rounded once."""
-    if (a, b, c) != (types.float32, types.float32, types.float32):
-        return None
+def _multiply_and_add(real):
+    def fma(typingcontext, a, b, c):
+        """a * b + c, rounded once."""
+        if (a, b, c) != (real, real, real):
+            return None
 
-    def generate(context, builder, signature, arguments):
-        return builder.fma(*arguments)
+        def generate(context, builder, signature, arguments):
+            return builder.fma(*arguments)
 
-    return types.float32(types.float32, types.float32, types.float32), generate
+        return real(real, real, real), generate
+
+    return fma
 
 
 through_half: Any = intrinsic(_half_and_back)
-_fma32: Any = intrinsic(_multiply_and_add)
+_fma32: Any = intrinsic(_multiply_and_add(types.float32))
+fma64: Any = intrinsic(_multiply_and_add(types.float64))
 
 
 @kernel
