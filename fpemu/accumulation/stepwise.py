@@ -16,7 +16,7 @@ from fpemu.chance import Chance
 from fpemu.formats import Format
 
 _ROUNDINGS = {"sequential": 1, "kahan": 4, "neumaier": 4}  # per term, after the product's
-_BUFFER = 1 << 15  # random numbers at a time, of 8 bytes each
+_BUFFER = 1 << 17  # random numbers at a time, of 8 bytes each
 
 
 @dataclass(frozen=True)

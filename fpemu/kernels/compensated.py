@@ -14,20 +14,21 @@ from numba import njit
 
 from fpemu.kernels.cache import kernel
 from fpemu.kernels.sequential import through_half
-from fpemu.kernels.step import GENERAL, MASKED, NARROW, NEAREST_EVEN, masked, narrow
+from fpemu.kernels.step import GENERAL, NARROW, NEAREST_EVEN, masked, narrow
 
 HALF, NATIVE = 10, 11  # beside MASKED and NARROW
 
 
 @njit(forceinline=True)
 def _rounded(x, kind, minus_zero, target):
+    if kind == NATIVE:
+        return x
+    y = np.float32(x)  # it is one already, but Numba types this for float64, too
     if kind == HALF:
-        return through_half(x)
+        return through_half(y)
     if kind == NARROW:
-        return narrow(x, target, NEAREST_EVEN + GENERAL, np.int32(0), minus_zero)
-    if kind == MASKED:
-        return masked(x, target, NEAREST_EVEN + GENERAL, np.int32(0))
-    return x
+        return narrow(y, target, NEAREST_EVEN + GENERAL, np.int32(0), minus_zero)
+    return masked(y, target, NEAREST_EVEN + GENERAL, np.int32(0))
 
 
 @functools.cache
