@@ -81,8 +81,14 @@ if TYPE_CHECKING:
     from fpemu.interchange import pack as pack
     from fpemu.interchange import unpack as unpack
     from fpemu.linalg import conv1d as conv1d
+    from fpemu.linalg import conv1d_input as conv1d_input
+    from fpemu.linalg import conv1d_weight as conv1d_weight
     from fpemu.linalg import conv2d as conv2d
+    from fpemu.linalg import conv2d_input as conv2d_input
+    from fpemu.linalg import conv2d_weight as conv2d_weight
     from fpemu.linalg import conv_transpose2d as conv_transpose2d
+    from fpemu.linalg import conv_transpose2d_input as conv_transpose2d_input
+    from fpemu.linalg import conv_transpose2d_weight as conv_transpose2d_weight
     from fpemu.linalg import cumsum as cumsum
     from fpemu.linalg import dot as dot
     from fpemu.linalg import einsum as einsum
@@ -122,6 +128,8 @@ _LAZY = {
     "trace": "events",
     **dict.fromkeys(("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum"), "linalg"),
     **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),
+    **dict.fromkeys(("conv1d_input", "conv1d_weight", "conv2d_input", "conv2d_weight"), "linalg"),
+    **dict.fromkeys(("conv_transpose2d_input", "conv_transpose2d_weight"), "linalg"),
     "Accumulator": "accumulation",
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",

@@ -62,3 +62,52 @@ def test_a_step_by_step_fp16_product_agrees_with_a_loop_over_half_tensors():
     for k in range(8):
         total = total + left[:, k : k + 1] * right[k : k + 1]
     assert np.array_equal(np.asarray(fp.matmul(a, b)), total.float().numpy())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [(1, 0, 1), ((2, 1), (1, 2), (1, 2)), (3, 2, 2)]
+)
+def test_gradients_of_convolutions_agree_with_autograd(groups, stride, padding, dilation):
+    rng = np.random.default_rng(2)
+    x = torch.from_numpy(rng.standard_normal((3, 4, 9, 8))).requires_grad_()
+    w = torch.from_numpy(rng.standard_normal((6, 4 // groups, 3, 2))).requires_grad_()
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    y = torch.nn.functional.conv2d(x, w, **options)
+    grad = torch.from_numpy(rng.standard_normal(tuple(y.shape)))
+    y.backward(grad)
+    ours = [v.detach().numpy() for v in (x, w, grad)]
+    near(fp.conv2d(ours[0], ours[1], **options), y)
+    near(fp.conv2d_input(x.shape, ours[1], ours[2], **options), x.grad)
+    near(fp.conv2d_weight(ours[0], w.shape, ours[2], **options), w.grad)
+    x.grad = None
+    w = torch.from_numpy(rng.standard_normal((4, 6 // groups, 3, 2))).requires_grad_()
+    more = {**options, "output_padding": 1 if stride == 3 else 0}
+    y = torch.nn.functional.conv_transpose2d(x, w, **more)
+    grad = torch.from_numpy(rng.standard_normal(tuple(y.shape)))
+    y.backward(grad)
+    ours = [v.detach().numpy() for v in (x, w, grad)]
+    near(fp.conv_transpose2d(ours[0], ours[1], **more), y)
+    near(fp.conv_transpose2d_input(x.shape, ours[1], ours[2], **more), x.grad)
+    near(fp.conv_transpose2d_weight(ours[0], w.shape, ours[2], **more), w.grad)
+
+
+def test_gradients_of_convolutions_of_sequences_agree_with_autograd():
+    rng = np.random.default_rng(3)
+    x = torch.from_numpy(rng.standard_normal((3, 4, 9)).astype(np.float32)).requires_grad_()
+    w = torch.from_numpy(rng.standard_normal((6, 2, 3)).astype(np.float32)).requires_grad_()
+    options = {"stride": 2, "padding": 1, "dilation": 2, "groups": 2}
+    y = torch.nn.functional.conv1d(x, w, **options)
+    y.backward(torch.ones_like(y))
+    ours = [v.detach().numpy() for v in (x, w, torch.ones_like(y))]
+    near(fp.conv1d_input(x.shape, ours[1], ours[2], **options), x.grad)
+    near(fp.conv1d_weight(ours[0], w.shape, ours[2], **options), w.grad)
+
+
+def near(got, want):
+    """Equal but for the order of additions: some units in the last place of the largest element."""
+    want = want.detach().numpy()
+    got = np.asarray(got)
+    assert got.shape == want.shape
+    largest = np.abs(want).max()
+    assert np.abs(got - want).max() <= 100 * np.finfo(want.dtype).eps * largest
