@@ -104,6 +104,62 @@ def test_gradients_of_convolutions_of_sequences_agree_with_autograd():
     near(fp.conv1d_weight(ours[0], w.shape, ours[2], **options), w.grad)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_softmax_and_its_kin_agree_with_autograd(dtype, axis):
+    rng = np.random.default_rng(4)
+    x = torch.from_numpy(rng.standard_normal((3, 4, 5)).astype(dtype) * 4).requires_grad_()
+    grad = torch.from_numpy(rng.standard_normal((3, 4, 5)).astype(dtype))
+    numbers, given = x.detach().numpy(), grad.numpy()
+    near(fp.logsumexp(numbers, axis), torch.logsumexp(x, axis))
+    for ours, gradient, theirs in (
+        (fp.softmax, fp.softmax_grad, torch.softmax),
+        (fp.log_softmax, fp.log_softmax_grad, torch.log_softmax),
+    ):
+        x.grad = None
+        y = theirs(x, axis)
+        y.backward(grad)
+        near(ours(numbers, axis), y)
+        near(gradient(y.detach().numpy(), given, axis), x.grad)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5,), (4, 5)])
+def test_normalizations_agree_with_autograd(dtype, shape):
+    rng = np.random.default_rng(5)
+    draw = lambda *size: torch.from_numpy(rng.standard_normal(size).astype(dtype))  # noqa: E731
+    x, weight, bias = (draw(*n).requires_grad_() for n in ((3, 4, 5), shape, shape))
+    grad = draw(3, 4, 5)
+    own, given = [v.detach().numpy() for v in (x, weight, bias)], grad.numpy()
+    y = torch.nn.functional.layer_norm(x, shape, weight, bias, 1e-3)
+    y.backward(grad)
+    near(fp.layer_norm(own[0], shape, *own[1:], eps=1e-3), y)
+    for ours, theirs in zip(
+        fp.layer_norm_grad(own[0], shape, given, own[1], 1e-3),
+        (x.grad, weight.grad, bias.grad),
+        strict=True,
+    ):
+        near(ours, theirs)
+    x.grad = weight.grad = None
+    y = torch.nn.functional.rms_norm(x, shape, weight)
+    y.backward(grad)
+    near(fp.rms_norm(own[0], shape, own[1]), y)
+    for ours, theirs in zip(
+        fp.rms_norm_grad(own[0], shape, given, own[1]), (x.grad, weight.grad), strict=True
+    ):
+        near(ours, theirs)
+
+
+def test_the_default_eps_of_rms_norm_is_pytorchs():
+    x = np.float16([2.0**-11, 2.0**-12])  # beside which eps shows
+    near(
+        fp.rms_norm(x, 2, accumulate="fp32", out="fp32"),
+        torch.nn.functional.rms_norm(torch.from_numpy(x.astype(np.float32)), (2,)),
+    )
+    got = fp.rms_norm(x, 2, accumulate="fp32").to_numpy()
+    assert got.tolist() == torch.nn.functional.rms_norm(torch.from_numpy(x), (2,)).tolist()
+
+
 def near(got, want):
     """Equal but for the order of additions: some units in the last place of the largest element."""
     want = want.detach().numpy()

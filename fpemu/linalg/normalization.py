@@ -58,6 +58,7 @@ def layer_norm(
     result is empty. What narrow formats do:
 
     - sum(d * d) overflows in FP16 from 65520 on, K = 256 deviations of 16; then r is +0, and all of n.
+    - mu is rounded, and with it the partial sums: in E5M2 the mean of 3, 3, 3 is 2.5, and d not 0.
     - squares underflow: in FP16 those of deviations below 2**-12.5 are +0, and v counts them as such.
     - eps is rounded: 1e-5 is subnormal in FP16 (and read as +0 under "daz"), and +0 in E4M3. Where t
       is +0, r is an infinity (in E4M3, which has none, NaN or the largest value, as `saturation`
