@@ -163,7 +163,7 @@ def weight_gradient(case: Case, x, above, f, model):
     whole = math.prod(shape) // case.groups
 
     def place(where):
-        return np.ravel_multi_index(where, shape) % whole, whole
+        return int(np.ravel_multi_index(where, shape)) % whole, whole
 
     def chance(where):
         return Chance(model.seed, model.random_bits).derived(where[0] // o_each)
@@ -190,12 +190,12 @@ def convolution(case: Case, x, w, f, model, size):
 
 def _in_image(shape, groups):
     whole = math.prod(shape[1:]) // groups
-    return lambda place: (np.ravel_multi_index(place[1:], shape[1:]) % whole, whole)
+    return lambda place: (int(np.ravel_multi_index(place[1:], shape[1:])) % whole, whole)
 
 
 def _chance_of_image(model, each):
     def chance(place):
-        seed = Chance(model.seed).derived(place[0]).seed + place[1] // each
+        seed = Chance(model.seed).derived(place[0]).seed + int(place[1]) // each
         return Chance(seed % 2**64, model.random_bits)
 
     return chance
