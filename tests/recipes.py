@@ -28,7 +28,7 @@ MODELS = [
     "{f} pairwise:2",
     "fp16 kahan",
     "{f} exact",
-    "{f} ring:2",
+    "{f} ring:3",
     "fp16 sequential promote=fp32@2",
     "{f} sequential out=bf16",
     "e5m2 blocked:2 rounding=toward_zero saturation=finite subnormals=ftz+daz",

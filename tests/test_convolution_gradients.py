@@ -27,7 +27,7 @@ MODELS = [
     "{f} blocked:3",
     "{f} split:2",
     "{f} tree:3",
-    "{f} ring:2",
+    "{f} ring:3",
     "bf16 fabsum:2",
     "{f} kahan",
     "{f} neumaier correction=fp32",
@@ -273,6 +273,44 @@ def test_the_transposed_convolution_and_its_gradients_are_loops(case, text, more
         got = fp.conv_transpose2d_weight(ours[0], w.shape, ours[2], **options)
     assert got.shape == want.shape
     assert_same(got, want, want)
+
+
+FIXED = Case(fp.E4M3, 2, 4, 2, (4, 3), (2, 2), (2, 1), (1, 0), (1, 2), 2, seed=7)
+
+
+@pytest.mark.parametrize("limit", [None, 30])
+@pytest.mark.parametrize("text", [*MODELS, "{f} sequential rounding=stochastic random_bits=5"])
+def test_every_model_on_one_case(monkeypatch, text, limit):
+    case, f = FIXED, FIXED.f
+    model = model_for(text, f, seed=3)
+    if limit:
+        monkeypatch.setattr(patches, "PATCH_BYTES", limit)
+    x, w = case.draw(0, 2, 4, 4, 3), case.draw(1, 2, 2, 2, 2)
+    grad = case.draw(2, 2, 2, *case.result())
+    ours = [fp.array(v, f) for v in (x, w, grad)]
+    options = {**case.options, "accumulate": model, "out": model.result_format}
+    want = convolution(case, x, w, f, model, case.result())
+    assert_same(fp.conv2d(*ours[:2], **options), want, want)
+    want = input_gradient(case, w, grad, case.size, f, model)
+    assert_same(fp.conv2d_input(x.shape, *ours[1:], **options), want, want)
+    want = weight_gradient(case, x, grad, f, model)
+    assert_same(fp.conv2d_weight(ours[0], w.shape, ours[2], **options), want, want)
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_output_padding_as_large_as_the_stride(axis):
+    # Two rows (or columns) of a kernel, three apart: two elements make 2 + 3 and 2 empty ones.
+    def line(*numbers):
+        return np.expand_dims(np.float16([[numbers]]), 5 - axis)
+
+    x, w, grad = line(1, 2), line(1, 10), line(1, 2, 3, 4, 5, 6, 7)
+    one_way = lambda along, other: (along, other) if axis == 2 else (other, along)  # noqa: E731
+    options = {"dilation": one_way(3, 1), "output_padding": one_way(2, 0)}
+    assert fp.conv_transpose2d(x, w, **options).tolist() == line(1, 2, 0, 10, 20, 0, 0).tolist()
+    got = fp.conv_transpose2d_input(x.shape, w, grad, **options)
+    assert got.tolist() == line(1 + 40, 2 + 50).tolist()
+    got = fp.conv_transpose2d_weight(x, w.shape, grad, **options)
+    assert got.tolist() == line(1 + 4, 4 + 10).tolist()
 
 
 # -- memory ------------------------------------------------------------------------------------------
