@@ -94,8 +94,9 @@ def conv2d_weight(
 
     Each weight is one sum over the whole batch: over images, then rows, then columns of `grad_output`,
     the last one fastest, whatever the order of accumulation makes of these N * H' * W' terms. Padding
-    takes part as zeros. Sequential sums keep the patches of one image in memory, and a few small ones
-    at most; other orders one weight's terms; random rounding and rings all terms of a group.
+    takes part as zeros. Plain sequential sums go on from image to image, with as many patches in memory
+    at a time as fit in 64 MiB; other orders gather all terms, of as many weights at a time; random
+    rounding and rings, where the element's place counts, those of all weights of a group.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from fpemu.arrays import Array, asarray
+from fpemu.carriers import carrier_dtype
 from fpemu.linalg.options import axis_of, model_of
 from fpemu.linalg.steps import Steps, Values, check_partner
 
@@ -49,9 +50,8 @@ def softmax(
     accumulate, order, product, out : as `fpemu.sum`; `accumulate` decides A, too. With random rounding
         each step draws from a seed derived from the model's and the step's number.
 
-    Returns an `Array` of the shape of `x`; without elements an empty one. Where the largest element of
-    a row is NaN, an infinity or all elements are -inf, the row is NaN, as in PyTorch; one -inf among
-    others gives +0. Far below the maximum exp underflows: in FP16 e is subnormal for d below -9.7, and +0
+    Returns an `Array` of the shape of `x`; without elements an empty one. A row that
+    holds NaN or +inf, or -inf alone, is NaN, as in PyTorch; one -inf among others gives +0. Far below the maximum exp underflows: in FP16 e is subnormal for d below -9.7, and +0
     below -17.33 (E4M3: below -6.93), so that the result is +0, too. In formats without infinity a d below
     the range becomes NaN or the largest value, as `saturation` says. exp is correctly rounded, in FP64
     to within an ulp. Raises `ArgumentError` for an unknown axis, format or order, and if A has no zero
@@ -232,7 +232,7 @@ def _carried(x: Array) -> Values:
 
 
 def _nothing(x: Array, steps: Steps) -> Values:
-    return np.zeros(x.shape, x._values.dtype), steps.format
+    return np.zeros(x.shape, carrier_dtype(steps.format)), steps.format
 
 
 def _largest(x: Array, place: int) -> np.ndarray:

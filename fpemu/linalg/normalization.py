@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpemu.arrays import Array, asarray
+from fpemu.carriers import carrier_dtype
 from fpemu.errors import ArgumentError
 from fpemu.linalg.options import model_of
 from fpemu.linalg.steps import Steps, Values, check_partner
@@ -159,27 +160,28 @@ class Rows:
             raise ArgumentError(
                 f"{name} over {shape} takes arrays whose last axes have this shape, got {whole.shape}"
             )
-        number = isinstance(eps, (int, float, np.integer, np.floating))
-        fit = number and not isinstance(eps, bool) and 0 <= eps < math.inf  # type: ignore[operator]
+        real = isinstance(eps, (int, float, np.integer, np.floating))
+        fit = real and not isinstance(eps, bool) and 0 <= eps < math.inf  # type: ignore[operator]
         if not fit and not (eps is None and name.startswith("rms")):
             raise ArgumentError(f"eps must be a finite number of at least 0, got {eps!r}")
         width = math.prod(shape)
         height = math.prod(whole.shape[: whole.ndim - len(shape)])
         others = {}
         for what, given in beside.items():
-            if given is None:
+            like_x = what == "grad_output"
+            if given is None and not like_x:
                 continue
             other = asarray(given)
-            like_x = what == "grad_output"
             check_partner(name, whole, other, whole.shape if like_x else shape, what)
             other_values = other._values.reshape(height if like_x else 1, width)
             others[what] = (np.ascontiguousarray(other_values), other.format)
         values = np.ascontiguousarray(whole._values.reshape(height, width))
-        return cls(whole, (values, whole.format), others, None if eps is None else float(eps), shape)  # fmt: skip
+        number = None if eps is None else float(eps)
+        return cls(whole, (values, whole.format), others, number, shape)
 
     def finish(self, steps: Steps, y: Values | None, out: object) -> Array:
         """Rows in the shape of x again, rounded to `out`; None where there are no elements."""
-        y = y or (np.zeros(self.x.shape, self.x._values.dtype), steps.format)
+        y = y or (np.zeros(self.x.shape, carrier_dtype(steps.format)), steps.format)
         return steps.finish(y, self.x.format, out).reshape(self.x.shape)
 
 
