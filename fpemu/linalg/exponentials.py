@@ -50,12 +50,13 @@ def softmax(
     accumulate, order, product, out : as `fpemu.sum`; `accumulate` decides A, too. With random rounding
         each step draws from a seed derived from the model's and the step's number.
 
-    Returns an `Array` of the shape of `x`; without elements an empty one. A row that
-    holds NaN or +inf, or -inf alone, is NaN, as in PyTorch; one -inf among others gives +0. Far below the maximum exp underflows: in FP16 e is subnormal for d below -9.7, and +0
-    below -17.33 (E4M3: below -6.93), so that the result is +0, too. In formats without infinity a d below
-    the range becomes NaN or the largest value, as `saturation` says. exp is correctly rounded, in FP64
-    to within an ulp. Raises `ArgumentError` for an unknown axis, format or order, and if A has no zero
-    or no negative numbers.
+    Returns an `Array` of the shape of `x`; without elements an empty one. A row that holds NaN or +inf,
+    or -inf alone, is NaN, as in PyTorch; one -inf among others gives +0. Far below the maximum exp
+    underflows: in FP16 e is subnormal for d below -9.7, and +0 below -17.33 (E4M3: below -6.93), so
+    that the result is +0, too. In formats without infinity a d below the range becomes NaN or the
+    largest value, as `saturation` says. exp is correctly rounded, in FP64 to within an ulp.
+    Raises `ArgumentError` for an unknown axis, format or order, and if A has no zero or no negative
+    numbers.
 
     >>> softmax(np.float16([0.0, 0.0, -20.0])).tolist()
     [0.5, 0.5, 0.0]
