@@ -81,14 +81,29 @@ if TYPE_CHECKING:
     from fpemu.interchange import pack as pack
     from fpemu.interchange import unpack as unpack
     from fpemu.linalg import conv1d as conv1d
+    from fpemu.linalg import conv1d_input as conv1d_input
+    from fpemu.linalg import conv1d_weight as conv1d_weight
     from fpemu.linalg import conv2d as conv2d
+    from fpemu.linalg import conv2d_input as conv2d_input
+    from fpemu.linalg import conv2d_weight as conv2d_weight
     from fpemu.linalg import conv_transpose2d as conv_transpose2d
+    from fpemu.linalg import conv_transpose2d_input as conv_transpose2d_input
+    from fpemu.linalg import conv_transpose2d_weight as conv_transpose2d_weight
     from fpemu.linalg import cumsum as cumsum
     from fpemu.linalg import dot as dot
     from fpemu.linalg import einsum as einsum
+    from fpemu.linalg import layer_norm as layer_norm
+    from fpemu.linalg import layer_norm_grad as layer_norm_grad
+    from fpemu.linalg import log_softmax as log_softmax
+    from fpemu.linalg import log_softmax_grad as log_softmax_grad
+    from fpemu.linalg import logsumexp as logsumexp
     from fpemu.linalg import matmul as matmul
     from fpemu.linalg import mean as mean
     from fpemu.linalg import norm as norm
+    from fpemu.linalg import rms_norm as rms_norm
+    from fpemu.linalg import rms_norm_grad as rms_norm_grad
+    from fpemu.linalg import softmax as softmax
+    from fpemu.linalg import softmax_grad as softmax_grad
     from fpemu.linalg import sum as sum
     from fpemu.linalg import var as var
     from fpemu.neighbours import classify as classify
@@ -122,6 +137,11 @@ _LAZY = {
     "trace": "events",
     **dict.fromkeys(("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum"), "linalg"),
     **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),
+    **dict.fromkeys(("conv1d_input", "conv1d_weight", "conv2d_input", "conv2d_weight"), "linalg"),
+    **dict.fromkeys(("conv_transpose2d_input", "conv_transpose2d_weight"), "linalg"),
+    **dict.fromkeys(("softmax", "log_softmax", "logsumexp"), "linalg"),
+    **dict.fromkeys(("softmax_grad", "log_softmax_grad"), "linalg"),
+    **dict.fromkeys(("layer_norm", "layer_norm_grad", "rms_norm", "rms_norm_grad"), "linalg"),
     "Accumulator": "accumulation",
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",

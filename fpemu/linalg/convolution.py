@@ -2,26 +2,25 @@
 
 Each element of the result is the sum over input channels, kernel rows and kernel columns, in this
 order, the last one fastest (that of the weights in memory). Padding takes part as zeros. Patches are
-gathered for one image at a time, so that memory stays bounded.
+gathered for one image at a time, and for a large one in rows, so that memory stays bounded.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fpemu.accumulation import Accumulator
-from fpemu.accumulation import accumulate as run
 from fpemu.accumulation.run import filled
 from fpemu.arrays import Array, asarray
-from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
+from fpemu.linalg.convolution_shapes import check_channels, check_formats, check_groups
 from fpemu.linalg.options import finish, model_of
-
-Pair = int | tuple[int, int]
+from fpemu.linalg.patches import Geometry, Pair, Two, convolved, pair
 
 
 def conv2d(
@@ -48,7 +47,10 @@ def conv2d(
     accumulate, order, product, out : as `fpemu.matmul`. With random rounding each image draws from a
         seed derived from the model's and the image's number.
 
-    Returns an `Array` of shape (N, O, H', W'). Raises `ArgumentError` for shapes that do not fit.
+    Returns an `Array` of shape (N, O, H', W'). NaN, infinities and overflow as IEEE 754 and the
+    format's own rule; an infinite weight times the zeros of the padding is NaN.
+    Raises `ArgumentError` for shapes that do not fit. The gradients are `conv2d_input` and
+    `conv2d_weight`.
 
     >>> x = np.arange(9, dtype=np.float16).reshape(1, 1, 3, 3)
     >>> conv2d(x, np.ones((1, 1, 2, 2), np.float16)).tolist()
@@ -60,56 +62,12 @@ def conv2d(
             f"conv2d takes images (N, C, H, W) and weights (O, C, kh, kw), got shapes {x.shape} and "
             f"{w.shape}"
         )
-    if x.format != w.format:
-        raise ArgumentError(
-            f"conv2d of {x.format.name} and {w.format.name}: operands must share a format; cast one of "
-            f"them, for example w.astype({x.format.name!r})"
-        )
-    if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups or w.shape[0] % groups:
-        raise ArgumentError(
-            f"groups must divide the {x.shape[1]} channels and the {w.shape[0]} filters, got {groups!r}"
-        )
-    if w.shape[1] * groups != x.shape[1]:
-        raise ArgumentError(
-            f"weights of shape {w.shape} and {groups} groups take {w.shape[1] * groups} channels, the "
-            f"images have {x.shape[1]}"
-        )
-    steps, pads, gaps = (
-        _pair(name, value, least)
-        for name, value, least in (
-            ("stride", stride, 1),
-            ("padding", padding, 0),
-            ("dilation", dilation, 1),
-        )
-    )
-    if not x.format.has_zero and any(pads):
-        raise ArgumentError(f"{x.format.name} has no zero to pad with; leave padding=0")
+    check_formats("conv2d", x, w)
+    check_groups(groups, x.shape[1], w.shape[0])
+    check_channels(w.shape, groups, x.shape[1])
+    geometry = Geometry.of(w.shape, stride, padding, dilation, groups)
     model = filled(model_of(accumulate, order, product, x.format))
-    padded = np.pad(x._values, ((0, 0), (0, 0), *((p, p) for p in pads)))
-    view = _patches(padded, w.shape[2:], steps, gaps)  # N, C, kh, kw, H', W'
-    count, filters, high, wide = x.shape[0], w.shape[0], *view.shape[4:]
-    result = np.empty((count, filters, high, wide), carrier_dtype(model.result_format))
-    weights = w._values.reshape(groups, filters // groups, w.shape[1] * w.shape[2] * w.shape[3])
-    each = x.shape[1] // groups
-    for n in range(count):
-        seed = Chance(model.seed or 0).derived(n).seed
-        for g in range(groups):
-            chosen = view[n, g * each : (g + 1) * each]
-            columns = np.ascontiguousarray(chosen).reshape(weights.shape[2], high * wide)
-            from_here = slice(g * filters // groups, (g + 1) * filters // groups)
-            total = run(
-                weights[g],
-                columns,
-                (w.format, x.format),
-                _reseeded(model, seed + g),
-                op="conv2d",
-            )
-            result[n, from_here] = total.reshape(-1, high, wide)
-    return finish(result, model, x.format, out)
-
-
-def _reseeded(model: Accumulator, seed: int) -> Accumulator:
-    return dataclasses.replace(model, seed=seed % 2**64)
+    return forward(x, w, geometry, geometry.convolved(x.shape[2:]), model, out, "conv2d")
 
 
 def conv1d(
@@ -141,12 +99,30 @@ def conv_transpose2d(
     stride: Pair = 1,
     padding: Pair = 0,
     output_padding: Pair = 0,
-    **options,
+    dilation: Pair = 1,
+    groups: int = 1,
+    accumulate: object = None,
+    order: str = "sequential",
+    product: object = None,
+    out: object = None,
 ) -> Array:
-    """The transposed convolution, as in PyTorch: `x` of shape (N, C, H, W), `w` (C, O, kh, kw).
+    """The transposed convolution, as in PyTorch: each element of an image stamps the kernels,
+    multiplied by it, onto the result.
 
-    Computed as a convolution of the images, with zeros put between their elements, by the reversed
-    kernels; `options` are those of `conv2d` except dilation and groups.
+    Computed as a convolution of the images, with zeros put between their elements and around them, by
+    the reversed kernels: each element of the result is the sum over the channels of `x`, then kernel
+    rows and columns, both from the last to the first (rows and columns of `x` rise). Zeros take part.
+
+    Parameters
+    ----------
+    x : array_like of shape (N, C, H, W).
+    w : weights of the same format, shape (C, O / groups, kh, kw).
+    stride, padding, dilation, groups : of the convolution whose gradient this is; see `conv2d`.
+    output_padding : rows and columns added at the end, fewer than the stride or the dilation.
+    accumulate, order, product, out : as `conv2d`.
+
+    Returns an `Array` of shape (N, O, (H - 1) * stride - 2 * padding + dilation * (kh - 1) + 1 +
+    output_padding, ...). Raises `ArgumentError` for shapes that do not fit, or a format without zero.
 
     >>> x = np.float16([[[[1, 2]]]])
     >>> conv_transpose2d(x, np.ones((1, 1, 1, 2), np.float16), stride=2).tolist()
@@ -158,50 +134,63 @@ def conv_transpose2d(
             "conv_transpose2d takes images (N, C, H, W) and weights (C, O, kh, kw), got shapes "
             f"{x.shape} and {w.shape}"
         )
+    check_formats("conv_transpose2d", x, w)
+    check_groups(groups, x.shape[1], x.shape[1])
+    geometry = Geometry.of(w.shape, stride, padding, dilation, groups)
+    size = geometry.transposed(x.shape[2:], pair("output_padding", output_padding, 0))
+    model = filled(model_of(accumulate, order, product, x.format))
+    return transposed(x, w, geometry, size, model, out, "conv_transpose2d")
+
+
+# -- what the gradients share ------------------------------------------------------------------
+
+
+def forward(
+    x: Array, w: Array, geometry: Geometry, size: Two, model: Accumulator, out: object, op: str
+) -> Array:
+    """The convolution of `x`, as much of it as `size` says; `model` has no setting open."""
+    if not x.format.has_zero and any(geometry.pads):
+        raise ArgumentError(f"{x.format.name} has no zero to pad with; leave padding=0")
+    result = convolved(
+        lambda n: geometry.padded(x._values[n]),
+        (x.shape[0], w.shape[0], *size),
+        w._values,
+        x.format,
+        geometry,
+        _for_images(model),
+        op,
+    )
+    return finish(result, model, x.format, out)
+
+
+def transposed(
+    x: Array, w: Array, geometry: Geometry, size: Two, model: Accumulator, out: object, op: str
+) -> Array:
+    """The transposed convolution of `x` by `w` (C, O / groups, kh, kw), as much as `size` says."""
     if not x.format.has_zero:
-        raise ArgumentError(
-            f"conv_transpose2d puts zeros between elements; {x.format.name} has none"
-        )
-    steps, pads = _pair("stride", stride, 1), _pair("padding", padding, 0)
-    more = _pair("output_padding", output_padding, 0)
-    n, c, high, wide = x.shape
-    kernel = w.shape[2:]
-    edges = [k - 1 - p for k, p in zip(kernel, pads, strict=True)]
-    if min(edges) < 0 or any(m >= s for m, s in zip(more, steps, strict=True)):
-        raise ArgumentError(
-            f"padding {pads} must be below the kernel's size {kernel}, and output_padding {more} below "
-            f"the stride {steps}"
-        )
-    spread = np.zeros(
-        (n, c, (high - 1) * steps[0] + 1 + more[0], (wide - 1) * steps[1] + 1 + more[1]),
-        x._values.dtype,
+        raise ArgumentError(f"{op} puts zeros between elements; {x.format.name} has none")
+    groups, each = geometry.groups, w.shape[1]
+    of_group = w._values[:, :, ::-1, ::-1].reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    turned = np.swapaxes(of_group, 1, 2).reshape(
+        groups * each, w.shape[0] // groups, *geometry.kernel
     )
-    spread[:, :, : spread.shape[2] - more[0] : steps[0], : spread.shape[3] - more[1] : steps[1]] = (
-        x._values
+    result = convolved(
+        lambda n: geometry.spread(x._values[n], size),
+        (x.shape[0], groups * each, *size),
+        np.ascontiguousarray(turned),
+        x.format,
+        dataclasses.replace(geometry, steps=(1, 1), pads=(0, 0)),
+        _for_images(model),
+        op,
     )
-    turned = np.ascontiguousarray(np.swapaxes(w._values[:, :, ::-1, ::-1], 0, 1))
-    return conv2d(
-        Array(spread, x.format), Array(turned, w.format), padding=(edges[0], edges[1]), **options
-    )
+    return finish(result, model, x.format, out)
 
 
-def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in pair):
-        raise ArgumentError(f"{name} must be an integer of at least {least}, or two, got {value!r}")
-    return int(pair[0]), int(pair[1])
+def _for_images(model: Accumulator) -> Callable[[int, int], Accumulator]:
+    """The models for image n and group g: random rounding draws from another seed for each."""
 
+    def of_image(n: int, g: int) -> Accumulator:
+        seed = Chance(model.seed or 0).derived(n).seed
+        return dataclasses.replace(model, seed=(seed + g) % 2**64)
 
-def _patches(
-    padded: np.ndarray, kernel, steps: tuple[int, int], gaps: tuple[int, int]
-) -> np.ndarray:
-    """A view of shape (N, C, kh, kw, H', W')."""
-    spans = [(k - 1) * gap + 1 for k, gap in zip(kernel, gaps, strict=True)]
-    if padded.shape[2] < spans[0] or padded.shape[3] < spans[1]:
-        raise ArgumentError(
-            f"the kernel spans {spans[0]} x {spans[1]}, more than the padded images of "
-            f"{padded.shape[2]} x {padded.shape[3]}"
-        )
-    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, (2, 3))
-    chosen = windows[:, :, :: steps[0], :: steps[1], :: gaps[0], :: gaps[1]]
-    return np.moveaxis(chosen, (4, 5), (2, 3))
+    return of_image

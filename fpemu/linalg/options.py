@@ -14,6 +14,9 @@ from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format, as_format
 
+# Holds counts of terms, whose quotients are then rounded once.
+COUNTS = Format("count", 8, 45, bias=127, encoding="finite")
+
 
 def model_of(accumulate: object, order: str, product: object, own: Format) -> Accumulator:
     """The accumulation model that a call describes: `accumulate` is a format (None: the operands'

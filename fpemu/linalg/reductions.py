@@ -15,10 +15,7 @@ from fpemu.arrays import Array, asarray
 from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format
-from fpemu.linalg.options import axis_of, finish, model_of
-
-# Holds counts of terms, whose quotients are then rounded once.
-_COUNTS = Format("count", 8, 45, bias=127, encoding="finite")
+from fpemu.linalg.options import COUNTS, axis_of, finish, model_of
 
 
 def sum(
@@ -165,7 +162,7 @@ def _divided(total: np.ndarray, count: int, model: Accumulator) -> np.ndarray:
     if count <= 0 and f.has_nan:
         return np.full_like(total, np.nan)
     number = np.full((), float(count))
-    return elementwise.apply_between("divide", (total, number), (f, _COUNTS), f, **_settings(model))
+    return elementwise.apply_between("divide", (total, number), (f, COUNTS), f, **_settings(model))
 
 
 def _model(options: dict[str, Any], own: Format) -> Accumulator:
