@@ -19,7 +19,7 @@ from fpemu.linalg.options import finish
 from fpemu.reals import Number, Real
 
 # Beyond this many terms only what the kernels sum, and the exact sum, are compared.
-MOST_TERMS = 1 << 15
+MOST_TERMS = 1 << 14
 
 
 def others(model: Accumulator) -> list[Accumulator]:

@@ -220,7 +220,7 @@ class Explainer:
         Raises
         ------
         ArgumentError : `x` is no sequence, has more than one axis, holds what is no number, or more
-            than 2**20 terms (2**18 for "kahan" and "neumaier"); NaN for a format without it; unknown
+            than 2**19 terms (2**17 for "kahan" and "neumaier"); NaN for a format without it; unknown
             formats, orders and settings, and settings that the model says already.
 
         Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition 2002,

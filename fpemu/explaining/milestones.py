@@ -11,7 +11,7 @@ from fpemu.explaining import steps, words
 from fpemu.explaining.numbers import expansion, portion, rough, said, short, signed
 from fpemu.explaining.watching import EVENTS, Addition, Stall, Watch
 from fpemu.numerals import last_place
-from fpemu.reals import Real, is_finite, is_infinite, is_nan
+from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan
 
 _ROWS = 12  # of the table
 
@@ -43,7 +43,7 @@ def milestones(watch: Watch, settings: Arithmetic) -> list[Milestone]:
             for e in events
             if e != "largest cancellation" or watch.counts["cancellation"] > 1
         ]
-        lines = [f"the {' and the '.join(names)}{where(addition)}", formula(addition), *why]
+        lines = [f"the {', the '.join(names)}{where(addition)}", formula(addition), *why]
         told.append(Milestone(f"step {number}", lines, _fact(addition, events, why)))
     return told
 
@@ -122,7 +122,7 @@ def reasons(addition: Addition, settings: Arithmetic) -> list[str]:
         lines.append(f"1 ulp of the total is {said(unit)}; the addend is {_share(addend, unit)} it")
     away = steps.decision(value, grid, settings, step.away)
     if grid.rest:
-        lines.append(words.why(value, grid, settings, away))
+        lines.append(_why(value, grid, settings, bool(away)))
     result = steps.outcome(value, f, grid, bool(away), settings)
     for _, sentences in words.after(value, f, grid, result, settings):
         lines += sentences
@@ -171,9 +171,41 @@ def _why_stalled(stop: Stall, settings: Arithmetic) -> str:
     size = f"all {high}" if low == high else f"{low} to {high}"
     most = f"{_share(stop.largest, unit)} that{' at most' * (low != high)}"
     line = f"1 ulp there is {said(unit)}; the addends are {size} in magnitude, {most}"
+    if _rule(stop.first, settings):
+        return _held(stop, settings)
     if settings.rounding == "nearest_even" and Fraction(stop.largest) * 2 == unit:
         return f"{line}, and a tie goes to even"
     return line
+
+
+def _rule(addition: Addition, settings: Arithmetic) -> str:
+    """The rule that came between the grid and the result of an addition, "" for none."""
+    step = addition.step
+    if step.value == 0 or not is_finite(step.value):
+        return ""
+    grid = steps.grid_of(step.value, step.f)
+    away = steps.decision(step.value, grid, settings, step.away)
+    return steps.outcome(step.value, step.f, grid, bool(away), settings).rule
+
+
+def _held(stop: Stall, settings: Arithmetic) -> str:
+    """Why a sum stays where it is that its ulp would have let go."""
+    f = stop.first.step.f
+    match _rule(stop.first, settings):
+        case "overflow":
+            return f"{said(stop.first.step.result)} is the end of {f.name}: what lies beyond overflows to it"
+        case "flushed":
+            return f"{settings.subnormals}: totals below {said(f.smallest_normal)} become 0"
+    return "because of what the format does with the exact result, not of its size"
+
+
+def _why(value: Number, grid: steps.Grid, settings: Arithmetic, away: bool) -> str:
+    """Why the mode decided so; of what chance decided, how likely that was."""
+    sentence = words.why(value, grid, settings, away)
+    if settings.rounding != "stochastic":
+        return sentence
+    p = steps.chances(grid.rest, settings.chance)
+    return f"{sentence}, which had probability {portion(p if away else 1 - p)}"
 
 
 def _share(addend: Real, unit: Fraction) -> str:

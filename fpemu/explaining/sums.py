@@ -26,10 +26,10 @@ from fpemu.explaining.watching import Watch
 from fpemu.formats import Format, as_format
 from fpemu.linalg.options import model_of
 from fpemu.numerals import decimal, integer_times_power, last_place, number_of, ulps
-from fpemu.reals import Number, Real, is_finite, is_nan
+from fpemu.reals import Number, Real, is_finite, is_nan, real
 
-MOST_TERMS = {"kahan": 1 << 18, "neumaier": 1 << 18}  # some tens of seconds
-_MOST = 1 << 20
+MOST_TERMS = 1 << 19  # followed in some tens of seconds
+_MOST_COMPENSATED = 1 << 17  # by order "kahan" or "neumaier", with five roundings or more a term
 _OPTIONS = ("rounding", "saturation", "subnormals", "seed", "random_bits")
 
 
@@ -50,7 +50,7 @@ def explain_sum(
     inside = context.arithmetic() if context.wants_flags() else contextlib.nullcontext()
     with inside:
         given = _listed(x)
-        limit = MOST_TERMS.get(asked.kind, _MOST)
+        limit = _MOST_COMPENSATED if asked.kind in ("kahan", "neumaier") else MOST_TERMS
         if len(given) > limit:
             raise ArgumentError(
                 f"explain.sum follows at most {limit} terms by order {asked.order!r} step by step, "
@@ -128,8 +128,12 @@ class _Sum:
             lines.append("none: the sum of nothing is what it starts with")
         if changed:
             were = "was no number" if changed == 1 else "were no numbers"
-            lines.append(f"{changed} given {were} of {self.f.name}: first rounded")
+            lines.append(f"{changed} of them {were} of {self.f.name}: first rounded to it")
         self._tell("terms", *lines)
+        if self.settings.rounding == "stochastic":
+            seed, bits = self.settings.seed, self.settings.random_bits
+            self.facts |= {"seed": seed, "random_bits": bits}
+            self._tell("chance", f"seed {seed}, {bits} random bits for each rounding")
         if self.begin is not None and self.start is not None:
             shown = said(self.begin)
             note = "" if self.begin == self.start else f": {said(self.start)}, first rounded"
@@ -183,12 +187,18 @@ class _Sum:
         elif not error:
             self.facts["relative_error"] = 0.0
         self._tell("error", line)
-        size = sum((abs(Fraction(t)) for t in self.terms), abs(Fraction(self.begin or 0)))
-        if self.model.order == "sequential" and not self.model.promote and size:
-            self._tell_bounds(abs(error) / size)
+        self._tell_bounds(self.exact)
 
-    def _tell_bounds(self, observed: Fraction) -> None:
+    def _tell_bounds(self, exact_sum: Fraction) -> None:
         """The usual bounds of recursive summation, of the sum of magnitudes."""
+        model = self.model
+        size = sum((abs(Fraction(t)) for t in self.terms), abs(Fraction(self.begin or 0)))
+        more = model.promote or model.round_every or isinstance(model.product, Format)
+        if model.kind not in ("sequential", "permuted") or more or not size:
+            return
+        if not is_finite(self.total):
+            return
+        observed = abs(Fraction(self.total) - exact_sum) / size
         nearest = self.settings.rounding.startswith("nearest")
         n, p = len(self.terms), self.model.format.precision
         e = p if nearest else p - 1
@@ -204,7 +214,17 @@ class _Sum:
             "bounds",
             f"observed {rough(observed)} of the sum of magnitudes; n*u = {rough(n * u)}, "
             f"sqrt(n)*u = {rough(Fraction(probable))} with u = 2**-{e}",
+            *self._beyond_bounds(),
         )
+
+    def _beyond_bounds(self) -> list[str]:
+        counts = self.watch.counts
+        what = {
+            "overflow": counts.get("overflow"),
+            "flushing": counts.get("flushed") or self.watch.read_as_zero,
+        }
+        seen = " and ".join(name for name, count in what.items() if count)
+        return [f"they do not reckon with {seen}"] if seen else []
 
     # -- the steps ------------------------------------------------------------------------
 
@@ -227,6 +247,8 @@ class _Sum:
             },
         }
         self.facts["lost_to_swamped"] = expansion(watch.lost)
+        if self.model.kind == "exact":
+            self._tell("steps", "none but one: the exact sum is rounded once, at the end")
         if watch.additions:
             self._tell("counts", *self._counted())
             rows, self.facts["growth"] = growth(watch)
@@ -314,7 +336,9 @@ def _listed(x: object) -> Any:
             )
     if all(type(value) is float for value in values):
         return np.array(values, np.float64)
-    exactly = [number_of(value, "explain.sum") for value in values]
+    exactly = [real(number_of(value, "explain.sum")) for value in values]
+    if all(type(value) is float for value in exactly):
+        return np.array(exactly, np.float64)
     return np.array([*exactly, None], object)[:-1]
 
 

@@ -209,18 +209,18 @@ class Watch:
                 self._stall = None
             return
         self._note("swamped", now)
-        self.lost += Fraction(lost)
         size = size_of(addend)
         if self._stall is None:
-            self._stall = Stall(now, 0, size, size, Fraction(0))
+            self._stall = Stall(now, 0, size, size, -self.lost)
+        self.lost += Fraction(lost)
         stall = self._stall
         stall.count += 1
-        stall.lost += Fraction(lost)
         stall.smallest, stall.largest = min(stall.smallest, size), max(stall.largest, size)
 
     def _close(self) -> None:
         """The additions to one total are over."""
         if self._stall and self._stall.count > 1:
+            self._stall.lost += self.lost
             self.stalls += 1
             self.first_stall = self.first_stall or self._stall
         self._stall = None
