@@ -225,6 +225,25 @@ def test_other_models_are_computed():
             assert row["error_ulps"] == float((Fraction(want) - exact) / Fraction(2) ** place)
 
 
+def test_a_model_that_comes_to_nan_is_left_out_where_there_is_none():
+    # E3M4 ends at 15.5: the third six overflows. The sum stays infinite and ends at E2M1's largest
+    # number, 6; Kahan's correction is an infinity less an infinity, and E2M1 has no NaN.
+    told = fp.explain.sum([6.0] * 8 + [-6.0] * 8, "e2m1", accumulate="e3m4")
+    assert told.result == 6
+    cure = {row["model"]: row["value"] for row in told.facts["cure"]}
+    assert cure["e3m4 kahan"] is None
+    assert cure["fp32 sequential"] == cure["e3m4 exact"] == "0"
+    assert "it comes to NaN, which e2m1 has not" in told
+
+
+def test_long_sums_leave_slow_comparisons_out():
+    told = fp.explain.sum(np.ones(20000), "fp16")
+    cure = {row["model"]: row["value"] for row in told.facts["cure"]}
+    assert (cure["fp16 kahan"], cure["fp16 exact"]) == (None, "20000")
+    assert "left out beyond 16384 terms" in told
+    assert told.facts["counts"]["swamped"] == 20000 - 2048
+
+
 def test_growth_is_that_of_the_sum():
     x = [3.0, 2.0**-12, 5.0, -(2.0**-12), 1.0, 7.0]
     for row in fp.explain.sum(x, "fp16", order="kahan").facts["growth"]:
@@ -235,6 +254,7 @@ def test_growth_is_that_of_the_sum():
     assert {1, 2049, 5000} <= set(rows)
     for step, row in rows.items():
         assert (row["exact"], row["total"]) == (str(step), str(min(step, 2048)))
+    assert rows[5000]["error_ulps"] == -2952 / 2  # an ulp of 2048 is 2
 
 
 def test_cancellations_say_how_many_bits():
@@ -357,6 +377,9 @@ def test_a_block_is_left_as_it_is():
         assert ctx.flags == set()
     assert told.result == 65504
     assert told.splitlines()[0].endswith("toward_zero")
+    with fp.trace() as t:
+        fp.explain.sum([60000, "0.1", 60000], "fp16")
+    assert t.to_dicts() == []
 
 
 @pytest.mark.parametrize(

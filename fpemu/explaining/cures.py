@@ -13,6 +13,7 @@ from fpemu.accumulation import Accumulator
 from fpemu.arrays import Array
 from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
+from fpemu.errors import ArgumentError
 from fpemu.exact.accumulation import Observer
 from fpemu.formats import FP32, FP64, Format
 from fpemu.linalg.options import finish
@@ -49,17 +50,21 @@ def without(model: Accumulator, *names: str) -> Accumulator:
 
 def computed(
     models: list[Accumulator], x: Array, start: Number | None, out: Format
-) -> Iterator[tuple[Accumulator, Real | None]]:
-    """Each model's sum of `x`, rounded to `out`; None where it would take too long."""
+) -> Iterator[tuple[Accumulator, Real | str]]:
+    """Each model's sum of `x`, rounded to `out`; where there is none, why not."""
     for model in models:
         begin = None if start is None else exact.round_to(start, model.result_format)
         usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
-        if model.kind == "exact" or (usual and model.kind != "kahan"):
-            yield model, by_arrays(model, x, begin, out)
-        elif x.size <= MOST_TERMS:
-            yield model, rounded(by_steps(model, x, begin), model, x.format, out)
-        else:
-            yield model, None
+        fits = x.format.fits_float64 and model.format.fits_float64
+        try:
+            if fits and (model.kind == "exact" or (usual and model.kind != "kahan")):
+                yield model, by_arrays(model, x, begin, out)
+            elif x.size <= MOST_TERMS:
+                yield model, rounded(by_steps(model, x, begin), model, x.format, out)
+            else:
+                yield model, f"left out beyond {MOST_TERMS} terms"
+        except ArgumentError:
+            yield model, f"none: it comes to NaN, which {out.name} has not"
 
 
 def by_arrays(model: Accumulator, x: Array, begin: Real | None, out: Format) -> Real:

@@ -10,7 +10,7 @@ from fpemu.context import Arithmetic
 from fpemu.explaining import steps, words
 from fpemu.explaining.numbers import expansion, portion, rough, said, short, signed
 from fpemu.explaining.watching import EVENTS, Addition, Stall, Watch
-from fpemu.numerals import last_place
+from fpemu.numerals import last_place, ulps
 from fpemu.reals import Number, Real, is_finite, is_infinite, is_nan
 
 _ROWS = 12  # of the table
@@ -246,6 +246,7 @@ def growth(watch: Watch) -> tuple[list[list[str]], list[dict[str, Any]]]:
                 "total": expansion(a.step.result),
                 "ulp": None if place is None else expansion(Fraction(2) ** place),
                 "exact": expansion(a.step.truth),
+                "error_ulps": None if a.error is None or place is None else ulps(a.error, place),
             }
         )
     return rows, facts

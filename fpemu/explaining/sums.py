@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import math
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
-
-import numpy as np
 
 from fpemu import context, exact
 from fpemu.accumulation import Accumulator
@@ -22,11 +20,12 @@ from fpemu.explaining import cures
 from fpemu.explaining.milestones import growth, milestones, stalled
 from fpemu.explaining.numbers import expansion, rough, said, signed
 from fpemu.explaining.report import Explanation, Section, columns, title
+from fpemu.explaining.terms import changed_in, listed
 from fpemu.explaining.watching import Watch
 from fpemu.formats import Format, as_format
 from fpemu.linalg.options import model_of
 from fpemu.numerals import decimal, integer_times_power, last_place, number_of, ulps
-from fpemu.reals import Number, Real, is_finite, is_nan, real
+from fpemu.reals import Number, Real, is_finite, is_nan
 
 MOST_TERMS = 1 << 19  # followed in some tens of seconds
 _MOST_COMPENSATED = 1 << 17  # by order "kahan" or "neumaier", with five roundings or more a term
@@ -46,21 +45,25 @@ def explain_sum(
     """See `Explainer.sum`."""
     f = as_format(f)
     asked = _with_options(model_of(accumulate, order, product, f), options)
-    # The flags and traps of an open block are not touched: its terms are only looked at.
-    inside = context.arithmetic() if context.wants_flags() else contextlib.nullcontext()
-    with inside:
-        given = _listed(x)
-        limit = _MOST_COMPENSATED if asked.kind in ("kahan", "neumaier") else MOST_TERMS
-        if len(given) > limit:
-            raise ArgumentError(
-                f"explain.sum follows at most {limit} terms by order {asked.order!r} step by step, "
-                f"got {len(given)}; explain a part of them, or count the swamped additions of all: "
-                "with fp.trace() as t: fp.sum(...)"
-            )
-        terms = array(given, f)
-        number = None if start is None else number_of(start, "explain.sum(start=)")
-        final = as_format(out) if out is not None else asked.out or f
-        return _Sum(given, terms, asked, number, final).explanation()
+    number = None if start is None else number_of(start, "explain.sum(start=)")
+    final = as_format(out) if out is not None else asked.out or f
+    given = listed(x)
+    limit = _MOST_COMPENSATED if asked.kind in ("kahan", "neumaier") else MOST_TERMS
+    if len(given) > limit:
+        raise ArgumentError(
+            f"explain.sum follows at most {limit} terms by order {asked.order!r} step by step, "
+            f"got {len(given)}; explain a part of them, or count the swamped additions of all: "
+            "with fp.trace() as t: fp.sum(...)"
+        )
+    block = dataclasses.asdict(context.current()) if context.wants_flags() else None
+
+    def explanation() -> Explanation:
+        # In a block random rounding takes other seeds, the first ones of a block here.
+        with contextlib.nullcontext() if block is None else context.arithmetic(**block):
+            return _Sum(given, array(given, f), asked, number, final).explanation()
+
+    # What is only looked at is not counted by open traces, nor flagged or trapped by open blocks.
+    return contextvars.Context().run(explanation)
 
 
 class _Sum:
@@ -114,7 +117,7 @@ class _Sum:
 
     def _tell_terms(self, given: Any) -> None:
         terms = self.terms
-        self.facts["rounded_terms"] = changed = _changed(given, terms)
+        self.facts["rounded_terms"] = changed = changed_in(given, terms)
         self.facts["exact_sum"] = None if self.exact is None else expansion(self.exact)
         lines = []
         if terms:
@@ -274,12 +277,13 @@ class _Sum:
         if not self.terms:
             return
         rows = [["model", "sum", "error (ulp)"]]
-        here = [(self.model, self.result)]
+        here: list[tuple[Accumulator, Real | str]] = [(self.model, self.result)]
         them = cures.computed(cures.others(self.model), self.x, self.start, self.out)
         for model, value in [*here, *them]:
             name = str(cures.without(model, *_OPTIONS, "out"))
-            if value is None:
-                rows.append([name, f"left out beyond {cures.MOST_TERMS} terms", ""])
+            if isinstance(value, str):
+                rows.append([name, value, ""])
+                self.facts["cure"].append({"model": name, "value": None, "error_ulps": None})
                 continue
             error: float | None = None
             shown = "-"
@@ -314,36 +318,3 @@ def _with_options(model: Accumulator, options: dict[str, Any]) -> Accumulator:
         if getattr(model, name) is not None:
             raise ArgumentError(f"accumulate={str(model)!r} says {name}; leave out {name}=")
     return dataclasses.replace(model, **given) if given else model
-
-
-def _listed(x: object) -> Any:
-    """The terms as an Array, or as a NumPy array that holds them exactly."""
-    if isinstance(x, (Array, np.ndarray)):
-        if x.ndim != 1:
-            raise ArgumentError(
-                f"explain.sum takes one sequence of numbers, got an array of shape {x.shape}; "
-                "flatten it, or explain one row"
-            )
-        if isinstance(x, Array) or x.dtype.kind not in "OUS":
-            return x
-    if isinstance(x, (str, bytes)) or not isinstance(x, Iterable):
-        raise ArgumentError(f"explain.sum takes a sequence of numbers, got {x!r}")
-    values = list(x)
-    for value in values:
-        if isinstance(value, Iterable) and not isinstance(value, str) and np.ndim(value) > 0:  # type: ignore[arg-type]
-            raise ArgumentError(
-                f"explain.sum takes one sequence of numbers, got one that holds {value!r}"
-            )
-    if all(type(value) is float for value in values):
-        return np.array(values, np.float64)
-    exactly = [real(number_of(value, "explain.sum")) for value in values]
-    if all(type(value) is float for value in exactly):
-        return np.array(exactly, np.float64)
-    return np.array([*exactly, None], object)[:-1]
-
-
-def _changed(given: Any, terms: list[Real]) -> int:
-    """How many terms were not numbers of the format."""
-    if isinstance(given, np.ndarray) and given.dtype.kind not in "fiuO":
-        given = given.astype(np.float64)  # ml_dtypes' own
-    return sum(a == a and a != b for a, b in zip(given.tolist(), terms, strict=True))
