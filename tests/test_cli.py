@@ -134,6 +134,22 @@ def test_explain_an_operation(capsys, words, op, value):
     assert "result" in out
 
 
+def test_explain_a_sum(capsys):
+    status, out, err = fpemu(capsys, "explain", "sum", "1", "--repeat", "4096")
+    assert (status, err) == (0, "")
+    assert "the sum stopped growing at step 2049, at 2048" in out
+    model = ("--model", "fp16 blocked:64", "--json")
+    status, out, _ = fpemu(capsys, "explain", "sum", "1", "--repeat", "4096", *model)
+    facts = json.loads(out)
+    assert (status, facts["value"], facts["stopped"]) == (0, "4096", None)
+    assert facts["model"] == "fp16 blocked:64"
+    _, out, _ = fpemu(capsys, "explain", "sum", "-1", "0.1", "nan", "--format", "bf16", "--json")
+    assert json.loads(out)["value"] == "nan"
+    up = ("--rounding", "toward_positive", "--json")
+    _, out, _ = fpemu(capsys, "explain", "sum", "2048", "1", *up)
+    assert json.loads(out)["value"] == "2050"
+
+
 def test_info_of_all_and_of_one(capsys):
     status, out, _ = fpemu(capsys, "info")
     assert status == 0
@@ -278,6 +294,13 @@ ERRORS = [
     (["explain", "1", "--random-bits", "65"], "--random-bits must be an integer from 1 to 64"),
     (["explain", "1", "+", "nan", "--format", "e2m1"], "NaN cannot be stored in e2m1"),
     (["explain"], "required: X"),
+    (["explain", "sum"], "sum takes at least one number, for example: explain sum 1 --repeat"),
+    (["explain", "sum", "1", "x"], "'x' is not a number"),
+    (["explain", "sum", "1", "--repeat", "0"], "--repeat must be an integer from 1 to 524288"),
+    (["explain", "sum", "1", "--model", "fp16 kahn"], "unknown order 'kahn'; did you mean"),
+    (["explain", "sum", "1", "--tininess", "before"], "--tininess does not go with sum"),
+    (["explain", "1", "--repeat", "3"], "--repeat goes with sum, for example"),
+    (["explain", "1", "--model", "fp16"], "--model goes with sum, for example"),
     (["info", "e4m4"], "unknown format 'e4m4'; did you mean 'e4m3'"),
     (["sum"], "give either numbers to sum or --ones N"),
     (["sum", "1", "--ones", "3"], "give either numbers to sum or --ones N"),

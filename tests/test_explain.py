@@ -558,6 +558,7 @@ def pages():
     yield fp.explain(-465, "e4m3", saturation="finite")
     yield fp.explain("0.1", fp.Format("<b>&", 5, 10))
     yield fp.explain.fma(1, 2, 3, "bf16")
+    yield fp.explain.sum([1, 2, 0.1], fp.Format("<b>&", 5, 10))
     yield fp.explain(0.1, "fp16", rounding="stochastic")
 
 

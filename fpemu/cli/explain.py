@@ -1,4 +1,5 @@
-"""``fpemu explain 464 --format e4m3``, ``fpemu explain 2048 + 1``: why it rounds as it does."""
+"""``fpemu explain 464 --format e4m3``, ``fpemu explain 2048 + 1``, ``fpemu explain sum 1 --repeat 4096``:
+why it rounds as it does."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def add_parser(commands) -> None:
         "explain",
         help="why a number or an operation rounds as it does, step by step",
         description="Explain one rounding (464 --format e4m3) or one operation: 2048 + 1, "
-        "1 / 3, 3 x 0.1 (a bare * is the shell's), sqrt 2, fma 3 5 0.1.",
+        "1 / 3, 3 x 0.1 (a bare * is the shell's), sqrt 2, fma 3 5 0.1; or a sum, step by step: "
+        "sum 1 --repeat 4096, sum 60000 0.1 0.2 --model 'fp16 kahan'.",
     )
     parser.add_argument("words", nargs="+", metavar="X", help="a number, or an operation on some")
     parser.add_argument("--format", default="fp16", help="the format (default fp16)")
@@ -37,6 +39,10 @@ def add_parser(commands) -> None:
     parser.add_argument("--seed", help="for stochastic: show what is drawn for element 0")
     parser.add_argument("--random-bits", help="for stochastic: how many bits (default 24)")
     parser.add_argument("--random-variant", help="for stochastic: A, B or C of IEEE P3109")
+    parser.add_argument("--repeat", metavar="N", help="sum: take the numbers N times")
+    parser.add_argument(
+        "--model", metavar="TEXT", help="sum: the accumulation model, for example 'fp32 blocked:64'"
+    )
     add_json(parser)
     allow_negative_numbers(parser)
     parser.set_defaults(run=run)
@@ -54,14 +60,39 @@ def run(options: argparse.Namespace) -> int:
         said = getattr(options, name)
         option = f"--{name.replace('_', '-')}"
         settings[name] = None if said is None else integer(said, option, low=low, high=high)
-    op, operands = understood(options.words)
-    asked: Any = getattr(explain, op) if op else explain
-    told = asked(*operands, options.format, **settings)
+    if options.words[0] == "sum":
+        told = _sum(options, settings)
+    else:
+        for name in ("repeat", "model"):
+            if getattr(options, name) is not None:
+                raise ArgumentError(
+                    f"--{name} goes with sum, for example: explain sum 1 --repeat 4096"
+                )
+        op, operands = understood(options.words)
+        asked: Any = getattr(explain, op) if op else explain
+        told = asked(*operands, options.format, **settings)
     if options.json:
         print_json(told.facts)
     else:
         print(told)
     return 0
+
+
+def _sum(options: argparse.Namespace, settings: dict[str, Any]) -> Any:
+    """The explanation of a sum."""
+    from fpemu.explaining import explain
+    from fpemu.explaining.sums import MOST_TERMS
+
+    for name in ("tininess", "random_variant"):
+        if settings.pop(name) is not None:
+            raise ArgumentError(f"--{name.replace('_', '-')} does not go with sum")
+    terms = options.words[1:]
+    if not terms:
+        raise ArgumentError(
+            "sum takes at least one number, for example: explain sum 1 --repeat 4096"
+        )
+    count = integer(options.repeat or "1", "--repeat", low=1, high=MOST_TERMS // len(terms))
+    return explain.sum(terms * count, options.format, accumulate=options.model, **settings)
 
 
 def understood(words: list[str]) -> tuple[str, list[str]]:

@@ -11,7 +11,7 @@ from fpemu.context import Arithmetic
 from fpemu.errors import unknown
 from fpemu.explaining.numbers import expansion
 from fpemu.explaining.operations import SIGNS, Operation
-from fpemu.explaining.report import Explanation
+from fpemu.explaining.report import Explanation, title
 from fpemu.explaining.rounding import Rounding
 from fpemu.explaining.steps import Away
 from fpemu.formats import as_format
@@ -104,8 +104,9 @@ class Explainer:
         settings, draw = _arithmetic(options)
         written = _written(x)
         told = Rounding(number, f, settings, draw, said=written)
-        title = _title(f"{written} in {f.name}", settings)
-        return Explanation.of(title, told.sections, told.facts, told.result)
+        return Explanation.of(
+            title(f"{written} in {f.name}", settings), told.sections, told.facts, told.result
+        )
 
     def add(self, a: object, b: object, f: object, **options: Any) -> Explanation:
         """Explain a + b in `f`, with the significands aligned under each other.
@@ -170,6 +171,77 @@ class Explainer:
         """
         return _operation("fma", (a, b, c), f, options)
 
+    def sum(
+        self,
+        x: object,
+        f: object,
+        *,
+        accumulate: object = None,
+        order: str = "sequential",
+        product: object = None,
+        start: object = None,
+        out: object = None,
+        rounding: str | None = None,
+        saturation: str | None = None,
+        subnormals: str | None = None,
+        seed: int | None = None,
+        random_bits: int | None = None,
+    ) -> Explanation:
+        """Explain the sum of `x` in `f`: where it stopped growing and why, and what would help.
+
+        The steps are those of `fp.sum`, followed one by one: the first inexact, swamped (a nonzero
+        addend that left the total unchanged), cancelling, subnormal, overflowing, infinite or NaN
+        one, each with the total before, the addend, the exact result and what rounding made of it;
+        where all that followed was swamped; how much that lost; the growth of the sum; and what
+        other models give for the same terms.
+
+        Parameters
+        ----------
+        x : the terms, shape (n,): an Array, a NumPy array of any dtype, or any sequence of numbers
+            or their texts, read exactly. They are first rounded to `f` as `fp.array` does, and the
+            text says how many that changed.
+        f : a `Format`, its name, or a dtype.
+        accumulate, order, product, out : the accumulation model and the result's format, as in
+            `fp.sum`.
+        start : what the sum starts with, a number that is first rounded to the accumulator's format
+            (+0 if not given).
+        rounding, saturation, subnormals, seed, random_bits : of the sum's steps, where the model
+            leaves them open; by default those of the `arithmetic` in force.
+
+        Returns
+        -------
+        Text as `explain` gives it. `result` is what ``fp.sum(fp.array(x, f), ...)`` gives, bit for
+        bit; `facts` has numbers as exact decimals, those of more than 60 digits cut and marked.
+        Steps are counted over all additions, in the order in which they happen; errors are in
+        units in the last place of the exact sum. NaN and infinities among the terms are
+        followed as IEEE 754 has it, and leave no exact sum; the sum of nothing is +0, and so is that
+        of negative zeros. Inside of an `arithmetic` block no flag is set and nothing trapped.
+
+        Raises
+        ------
+        ArgumentError : `x` is no sequence, has more than one axis, holds what is no number, or more
+            than 2**19 terms (2**17 for "kahan" and "neumaier"); NaN for a format without it; unknown
+            formats, orders and settings, and settings that the model says already.
+
+        Source: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition 2002,
+        sections 4.2 and 4.3.
+
+        >>> import fpemu as fp
+        >>> told = fp.explain.sum([1] * 4096, "fp16")
+        >>> told.result, told.facts["stopped"]["step"], told.facts["lost_to_swamped"]
+        (2048.0, 2049, '2048')
+        """
+        from fpemu.explaining.sums import explain_sum
+
+        options = {
+            "rounding": rounding,
+            "saturation": saturation,
+            "subnormals": subnormals,
+            "seed": seed,
+            "random_bits": random_bits,
+        }
+        return explain_sum(x, f, accumulate, order, product, start, out, options)
+
 
 def _operation(op: str, operands: tuple[object, ...], f: object, options: dict) -> Explanation:
     f = as_format(f)
@@ -178,8 +250,8 @@ def _operation(op: str, operands: tuple[object, ...], f: object, options: dict) 
     written = [_written(x) for x in operands]
     told = Operation(op, numbers, written, f, settings, draw)
     shown = f" {SIGNS[op]} ".join(written) if op in SIGNS else f"{op}({', '.join(written)})"
-    title = _title(f"{shown} in {f.name}", settings)
-    return Explanation.of(title, told.sections, told.facts, told.result)
+    head = title(f"{shown} in {f.name}", settings)
+    return Explanation.of(head, told.sections, told.facts, told.result)
 
 
 def _arithmetic(options: dict[str, Any]) -> tuple[Arithmetic, Away | None]:
@@ -199,12 +271,3 @@ def _written(x: object) -> str:
         n, d = x.as_integer_ratio()
         return str(x) if n.bit_length() + d.bit_length() < 200 else expansion(x)
     return str(x) if isinstance(x, Decimal) else repr(x)
-
-
-def _title(what: str, settings: Arithmetic) -> str:
-    parts = [what, settings.rounding]
-    if settings.saturation != "none":
-        parts.append(f"saturation {settings.saturation}")
-    if settings.subnormals != "gradual":
-        parts.append(f"subnormals {settings.subnormals}")
-    return ", ".join(parts)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from fpemu import exact
 from fpemu.numerals import decimal
-from fpemu.reals import Number, is_finite
+from fpemu.reals import Number, is_finite, is_nan
 
 _HALF = Fraction(1, 2)
 _SHOWN = 30  # digits of a decimal that is cut
@@ -53,6 +53,32 @@ def rough(x: Fraction) -> str:
         return f"{value:f}"
     mantissa, _, exponent = f"{value:e}".partition("e")
     return f"{mantissa}e{exponent}"
+
+
+def said(x: Number) -> str:
+    """A number in a sentence: exactly if that is short, else six digits and a word.
+
+    >>> said(0.5), said(Fraction(1, 3)), said(Fraction(2) ** -40)
+    ('0.5', 'about 0.333333', '9.094947017729282379150390625E-13')
+    """
+    return _up_to(x, 40, "about ")
+
+
+def short(x: Number) -> str:
+    """A number in a table: exactly if that is short, else six digits.
+
+    >>> short(0.5), short(Fraction(1, 3)), short(2.0**-30)
+    ('0.5', '0.333333', '9.31323e-10')
+    """
+    return _up_to(x, 12, "")
+
+
+def _up_to(x: Number, length: int, mark: str) -> str:
+    if is_nan(x):
+        return "NaN"
+    whole = expansion(x)
+    fits = len(whole) <= length and not whole.endswith("...")
+    return whole if fits else mark + rough(Fraction(x))
 
 
 def portion(x: Fraction) -> str:

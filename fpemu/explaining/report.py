@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fpemu.context import Arithmetic
 from fpemu.markup import Line, Shown, inline, table
 from fpemu.reals import Real
 
@@ -36,6 +37,16 @@ class Explanation(Shown):
         made = cls("\n".join(lines), f"<div>{head}{table([], rows)}</div>")
         made.facts, made.result = facts, result
         return made
+
+
+def title(what: str, settings: Arithmetic) -> str:
+    """The first line: what is explained, and the settings that are not the usual ones."""
+    parts = [what, settings.rounding]
+    if settings.saturation != "none":
+        parts.append(f"saturation {settings.saturation}")
+    if settings.subnormals != "gradual":
+        parts.append(f"subnormals {settings.subnormals}")
+    return ", ".join(parts)
 
 
 def columns(rows: list[list[str]]) -> list[Line]:
