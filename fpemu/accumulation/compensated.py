@@ -26,7 +26,8 @@ def run(
         return None
     from fpemu.kernels import compensated, step
 
-    target = target_of(f, saturation, carrier=carrier)
+    # FP64's own operations need no target.
+    target = target_of(f if carrier == "float32" else FP32, saturation, carrier="float32")
     kind = target.kind
     if f == FP64 or (f == FP32 and saturation == "none"):
         kind = compensated.NATIVE
