@@ -275,15 +275,21 @@ def report(
     saturation: str,
     seen: flags.Seen | None = None,
     operands: tuple[np.ndarray, ...] = (),
+    count_as: str | None = None,
 ) -> None:
     """Tell the open traces and the `arithmetic` block what rounding `before` to `after`, values of
     `f`, did: `seen` (nothing by default) and what the values themselves show. `operands` are those
-    of the operation `op`, of `f` too, if it is more than a conversion."""
-    seen = seen or {}
+    of the operation `op`, of `f` too, if it is more than a conversion. It is counted under its own
+    name, or under `count_as`."""
+    seen, name = seen or {}, count_as or op
     if events.active():
         with np.errstate(invalid="ignore"):  # NumPy's complaint about objects that are NaN
             events.record(
-                place, op, f.name, _counts(op, before, after, f, saturation, seen, operands), after
+                place,
+                name,
+                f.name,
+                _counts(op, before, after, f, saturation, seen, operands),
+                after,
             )
     signalled = {name for name, mask in seen.items() if mask.any()}
 
@@ -291,7 +297,7 @@ def report(
         where = int(np.flatnonzero(np.any([seen[name] for name in trapped], axis=0))[0])
         return _example(where, before, after, f, operands)
 
-    context.raise_flags(signalled, op, place, example)
+    context.raise_flags(signalled, name, place, example)
 
 
 def _counts(op, before, after, f: Format, saturation, seen, operands) -> dict[str, int]:
@@ -314,7 +320,21 @@ def _counts(op, before, after, f: Format, saturation, seen, operands) -> dict[st
         a, b = operands
         kept = ((b != 0) & (after == a)) | ((a != 0) & (after == (b if op == "add" else -b)))
         counts["swamped"] = flags.number(kept & (np.abs(a) < np.inf) & (np.abs(b) < np.inf))
+        counts["cancelled"] = flags.number(_cancels(op, a, b, before))
     return counts
+
+
+def _cancels(op: str, a: np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Whether the sum or difference, exact or odd, lost two leading bits or all."""
+    if object in (a.dtype, b.dtype, total.dtype):
+        signed = b if op == "add" else -b
+        pairs = zip(a.flat, signed.flat, strict=True)
+        lost = [exact.cancelled_bits(x, y) != 0 for x, y in pairs]
+        return np.array(lost, bool).reshape(a.shape)
+    numbers = np.isfinite(a) & np.isfinite(b) & (a != 0) & (b != 0)
+    larger = np.where(numbers, np.maximum(np.abs(a), np.abs(b)), 1.0)
+    total = np.where(numbers & np.isfinite(total), total, 1.0)
+    return numbers & ((total == 0) | (np.frexp(larger)[1] - np.frexp(total)[1] >= 2))
 
 
 def _example(i: int, before, after, f: Format, operands) -> str:

@@ -71,7 +71,7 @@ def apply(
     if watched:
         tininess = context.current().tininess
         seen = _seen(op, wide, source, out, inexact, f, settings, chance, tininess)
-        report(place, count_as or op, source, out, f, saturation, seen, wide)
+        report(place, op, source, out, f, saturation, seen, wide, count_as)
     return out
 
 
@@ -125,7 +125,7 @@ def apply_between(
         if watched:
             tininess = context.current().tininess
             seen = _seen(op, wide, source, out, inexact, f, settings, chance, tininess)
-            report(place, count_as or op, source, out, f, saturation, seen)
+            report(place, op, source, out, f, saturation, seen, count_as=count_as)
         return out
     # The operands have been read already.
     kept = {**settings, "subnormals": "ftz" if "ftz" in subnormals else "gradual"}
@@ -346,9 +346,8 @@ def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np
     if watched:
         tininess = context.current().tininess
         seen = _seen_by_reference(op, wide, f, settings, chance, tininess)
-        report(
-            place, count_as or op, _sources(op, wide), out, f, settings["saturation"], seen, wide
-        )
+        sources, saturation = _sources(op, wide), settings["saturation"]
+        report(place, op, sources, out, f, saturation, seen, wide, count_as)
     return out
 
 

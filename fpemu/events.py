@@ -18,6 +18,7 @@ invalid          have no result but NaN (0/0, sqrt(-1), infinity where the forma
 divide_by_zero   are exact infinities of finite operands (1/0, log 0)
 saturated        ... and were replaced by the largest value, because the saturation rule says so
 swamped          were not zero, and left the number that they were added to unchanged
+cancelled        are sums of two numbers of which two or more leading bits cancelled, or all
 escaped          left for plain NumPy (`numpy.asarray`), which rounds as it likes
 ===============  ==============================================================================
 """
@@ -42,7 +43,8 @@ from fpemu.text import html_table, table
 
 EVENTS = (
     *("values", "nonzero", "inexact", "underflow", "flushed_to_zero", "subnormal", "overflow"),
-    *("invalid", "divide_by_zero", "saturated", "swamped", "escaped"),
+    *("invalid", "divide_by_zero", "saturated", "swamped"),
+    *("cancelled", "escaped"),
 )
 Key = tuple[str, str, str]  # place, operation, format
 
@@ -147,18 +149,36 @@ class Trace:
         self.ranges, self.exponents = ranges, exponents
         self._counters: dict[Key, Counter[str]] = {}
         self._magnitudes: dict[Key, Magnitudes] = {}
+        self._first_overflow: dict[Key, int] = {}
+        self._bits_cancelled: dict[Key, int] = {}
 
-    def add(self, key: Key, counts: Mapping[str, int], results: np.ndarray | None = None) -> None:
+    def add(
+        self,
+        key: Key,
+        counts: Mapping[str, int],
+        results: np.ndarray | None = None,
+        extremes: Mapping[str, int | None] | None = None,
+    ) -> None:
         """Add `counts` to the counters of a place, operation and format, and note how large the
-        `results` are if that is wanted."""
+        `results` are if that is wanted. `extremes` are those of `first_overflow` and `bits_cancelled`."""
         self._counters.setdefault(key, Counter()).update(counts)
+        found = extremes or {}
+        step, bits = found.get("first_overflow"), found.get("bits_cancelled")
+        if step is not None:
+            self._first_overflow[key] = min(step, self._first_overflow.get(key, step))
+        if bits:
+            self._bits_cancelled[key] = max(bits, self._bits_cancelled.get(key, 0))
         if results is not None and (self.ranges or self.exponents):
             self._magnitudes.setdefault(key, Magnitudes()).add(results, self.exponents)
 
     def merge(self, other: Trace) -> None:
         """Add all counters of `other`."""
         for key, counts in other._counters.items():
-            self.add(key, counts)
+            extremes = {
+                "first_overflow": other._first_overflow.get(key),
+                "bits_cancelled": other._bits_cancelled.get(key),
+            }
+            self.add(key, counts, extremes=extremes)
         for key, magnitudes in other._magnitudes.items():
             self._magnitudes.setdefault(key, Magnitudes()).merge(magnitudes)
 
@@ -180,6 +200,36 @@ class Trace:
             for key, counts in self._counters.items()
             if _matches(key, place, op, format)
         )
+
+    def first_overflow(
+        self, place: str | None = None, op: str | None = None, format: str | None = None
+    ) -> int | None:
+        """The earliest step at which a sum, or a product in it, overflowed; the first term is step 1.
+        None if none did.
+
+        >>> import fpemu as fp
+        >>> with fp.trace() as t:
+        ...     _ = fp.sum(np.float16([60000, 5000, 5000]))
+        >>> t.first_overflow()
+        3
+        """
+        found = [n for key, n in self._first_overflow.items() if _matches(key, place, op, format)]
+        return min(found, default=None)
+
+    def bits_cancelled(
+        self, place: str | None = None, op: str | None = None, format: str | None = None
+    ) -> int:
+        """The most leading bits that cancelled in a step of a sum that did not become zero; 0 if there
+        was no cancellation.
+
+        >>> import fpemu as fp
+        >>> with fp.trace() as t:
+        ...     _ = fp.sum(np.float16([1024, -1023]))
+        >>> t.count("cancelled"), t.bits_cancelled()
+        (1, 10)
+        """
+        found = [n for key, n in self._bits_cancelled.items() if _matches(key, place, op, format)]
+        return max(found, default=0)
 
     def magnitudes(
         self, place: str | None = None, op: str | None = None, format: str | None = None
@@ -206,6 +256,8 @@ class Trace:
             place, op, f = key
             row: dict[str, object] = {"place": place, "op": op, "format": f}
             row.update((event, counts[event]) for event in EVENTS)
+            row["first_overflow"] = self._first_overflow.get(key)
+            row["bits_cancelled"] = self._bits_cancelled.get(key, 0)
             seen = self._magnitudes.get(key, Magnitudes())
             if self.ranges:
                 row.update(smallest=seen.smallest, largest=seen.largest)
@@ -253,10 +305,11 @@ def record(
     f: str,
     counts: Mapping[str, int],
     results: np.ndarray | None = None,
+    extremes: Mapping[str, int | None] | None = None,
 ) -> None:
     """Hand `counts`, of results in the format named `f`, to every open trace."""
     for opened in _open_traces.get():
-        opened.add((place, op, f), counts, results)
+        opened.add((place, op, f), counts, results, extremes)
 
 
 _inside: contextvars.ContextVar[bool] = contextvars.ContextVar("fpemu_inside", default=False)

@@ -289,7 +289,8 @@ def test_steps_are_counted_where_they_happen():
         assert t.count("swamped") == 3, text
     with fp.trace() as t:
         fp.sum(np.float16([60000, 60000]), accumulate="fp16 kahan")
-    assert t.count("overflow", op="add") == 1
+    assert t.count("overflow", op="sum") == 1
+    assert t.first_overflow() == 2
 
 
 def test_watching_changes_no_model():
@@ -328,6 +329,16 @@ def test_elements_and_batches_draw_independently():
         for k in range(40)
     }
     assert drawn == {1.0, 1.125}
+
+
+def test_an_accumulator_without_a_sign_has_no_negative_totals():
+    f = fp.Format("unsigned", 4, 3, signed=False)
+    terms = fp.array([2.0, -1.0, 1.0], "e4m3")
+    for rounding in ("nearest_even", "nearest_away"):  # -1 becomes NaN there, or saturates at zero
+        model = Accumulator(f, rounding=rounding, out=f)
+        assert math.isnan(fp.sum(terms, accumulate=model).item())
+        model = Accumulator(f, rounding=rounding, saturation="finite", out=f)
+        assert fp.sum(terms, accumulate=model).item() == 3
 
 
 def test_ring_deals_the_elements_of_a_norm():

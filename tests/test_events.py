@@ -45,6 +45,14 @@ def unbounded(x: Fraction, f: fp.Format) -> Fraction:
     return round(x / unit) * unit
 
 
+def cancels(x: float, y: float) -> bool:
+    """Whether two leading bits are lost in x + y."""
+    if 0 in (x, y):
+        return False
+    size, total = max(abs(Fraction(x)), abs(Fraction(y))), abs(Fraction(x) + Fraction(y))
+    return total == 0 or exact.floor_log2(size) - exact.floor_log2(total) > 1
+
+
 def counted(t: Trace) -> dict[str, int]:
     return {event: t.count(event) for event in EVENTS}
 
@@ -99,6 +107,7 @@ def test_matmul_counts_every_product_and_partial_sum(seed, names, spread):
                 event = judge(Fraction(total) + Fraction(product), acc)
                 want.update(event)
                 want["swamped"] += int(product != 0 and new == total)
+                want["cancelled"] += cancels(total, product)
             else:
                 # Infinity less infinity is invalid; NaN that has been there signals nothing.
                 opposite = math.isinf(total) and math.isinf(product) and total != product
@@ -117,6 +126,7 @@ def test_elementwise_counts_even_what_float64_drops(pair):
     want.update(judge(total, fp.FP32))
     got = exact.round_to(total, fp.FP32)
     want["swamped"] = int((pair[1] != 0 and got == pair[0]) or (pair[0] != 0 and got == pair[1]))
+    want["cancelled"] = int(cancels(*pair))
     with fp.trace() as t:
         x + y
     assert counted(t) == want

@@ -104,7 +104,7 @@ def test_any_number_of_threads_and_any_layout_give_the_same_bits(name, monkeypat
     want = fp.matmul(a, b).tolist()
     monkeypatch.setattr(threads, "_LEAST_WORK", 0)
     for count in (1, 2, 3, 16):
-        monkeypatch.setattr(threads, "count", lambda count=count: count)
+        monkeypatch.setattr(threads, "threads", lambda count=count: count)
         assert fp.matmul(a, b).tolist() == want
         assert fp.matmul(a.T.T, fp.array(np.asfortranarray(b.to_numpy()), f)).tolist() == want
     assert [fp.matmul(a[i : i + 1], b).tolist()[0] for i in range(7)] == want

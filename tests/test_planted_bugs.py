@@ -145,7 +145,7 @@ def test_a_product_accumulated_wider_than_it_says_is_caught(road, monkeypatch):
     from fpemu.accumulation import fast_loops
     from fpemu.kernels import matmul
 
-    def wide(a, b, c, target, counts):
+    def wide(a, b, c, target):
         c[:] = fp.quantize(c + a @ b, fp.FP16)
 
     check_products("fp16")

@@ -18,7 +18,7 @@ import numpy as np
 from fpemu import context, elementwise, exact
 from fpemu.accumulation import compensated, exact_sums
 from fpemu.accumulation.model import Accumulator
-from fpemu.accumulation.sequential import accumulate_products
+from fpemu.accumulation.sequential import accumulate_products, record
 from fpemu.accumulation.stepwise import Stepwise
 from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
@@ -27,6 +27,7 @@ from fpemu.formats import Format
 from fpemu.reals import Real
 
 Values = tuple[np.ndarray, Format]
+CORRECTION = " correction"  # added to an operation's name where corrections are counted
 
 
 def filled(model: Accumulator) -> Accumulator:
@@ -80,20 +81,24 @@ class _Run:
             "subnormals": model.subnormals,
         }
         self.usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
-        self.by_kernel = (
-            not squares and self.usual and model.product is None and model.round_every is None
-        )
+        plain = model.product is None and model.round_every is None and not squares
+        self.by_kernel = self.usual and plain and self.f.signed and self.f.has_zero
 
     # -- steps --------------------------------------------------------------------------------
 
-    def step(self, op: str, *operands: Values, f: Format) -> Values:
-        """`op` rounded to `f`, for all elements of the result."""
+    def step(self, op: str, *operands: Values, f: Format, part: str = "") -> Values:
+        """`op` rounded to `f`, for all elements of the result; `part` is what of the sum it is, unless
+        a product or the sum itself."""
         chance = self.chance.derived(self.done)
         self.done += 1
         values, formats = zip(*operands, strict=True)
         whole = tuple(np.broadcast_to(v, self.shape) for v in values)
         rounded = elementwise.apply_between(
-            op, whole, formats, f, **self.settings, chance=chance, place=self.place
+            *(op, whole, formats, f),
+            **self.settings,
+            chance=chance,
+            place=self.place,
+            count_as=self.op + part,
         )
         return rounded, f
 
@@ -173,18 +178,31 @@ class _Run:
         operands: tuple[np.ndarray, np.ndarray],
         begin: Values,
         squares: bool = False,
+        offset: int = 0,
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Total and correction by the kernel, if there is one."""
+        """Total and correction by the kernel, if there is one; the first term is number `offset`."""
         a, b = operands
         start = np.broadcast_to(begin[0], (len(a), b.shape[1]))
-        if watched() or not plan.has_kernel(self.chance.random_bits, (a, b, start)):
+        if not plan.has_kernel(self.chance.random_bits, (a, b, start)):
             return None
-        pair = plan.run(a, b, start, self.chance, self.done, squares)
+        watching = context.current().tininess if watched() else None
+        found = plan.run(a, b, start, self.chance, self.done, squares, watching)
         self.done += len(b) * plan.roundings
-        total, error = pair
         # Without a correction it is not of the correction's format.
-        kept = self.f if error is total else self.c
-        return total.astype(carrier_dtype(self.f)), error.astype(carrier_dtype(kept))
+        compensated = plan.order != "sequential"
+        total = found[0].astype(carrier_dtype(self.f))
+        error = found[1].astype(carrier_dtype(self.c)) if compensated else total
+        if watching:
+            rows = (
+                ("", plan.product, None),
+                ("", self.f, total),
+                (CORRECTION, self.c if compensated else None, None),
+            )
+            for (part, f, result), counts in zip(rows, found[2], strict=True):
+                if f is not None:
+                    where = (self.place, self.op + part)
+                    record(*where, f, counts, plan.saturation, result, offset)
+        return total, error
 
     def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
         left, right = self._operands(terms)
@@ -197,6 +215,7 @@ class _Run:
             saturation=self.settings["saturation"],
             place=self.place,
             op=self.op,
+            offset=_offset(terms),
         )
         return total, self.f
 
@@ -301,10 +320,10 @@ class _Run:
     def _kahan(self, terms: Iterable[Values], begin: Values) -> Values:
         total, error = begin, self.zero(self.c)
         for x in terms:
-            corrected = self.step("subtract", x, error, f=self.c)
+            corrected = self.step("subtract", x, error, f=self.c, part=CORRECTION)
             new = self.step("add", total, corrected, f=self.f)
-            gained = self.step("subtract", new, total, f=self.c)
-            error = self.step("subtract", gained, corrected, f=self.c)
+            gained = self.step("subtract", new, total, f=self.c, part=CORRECTION)
+            error = self.step("subtract", gained, corrected, f=self.c, part=CORRECTION)
             total = new
         return total
 
@@ -314,15 +333,18 @@ class _Run:
             new = self.step("add", total, x, f=self.f)
             with np.errstate(invalid="ignore"):
                 first = np.abs(total[0]) >= np.abs(x[0])
-            # Which of the two is larger differs by element, and with it the format.
-            losses = []
-            for large, small in ((total, x), (x, total)):
-                kept = self.done
-                rest = self.step("subtract", large, new, f=self.c)
-                losses.append(self.step("add", rest, small, f=self.c)[0])
-                self.done, after = kept, self.done
-            self.done = after
-            error = self.step("add", error, (np.where(first, *losses), self.c), f=self.c)
+            # Which of the two is larger differs by element, and with it perhaps the format.
+            pairs = [(total, x), (x, total)]
+            if total[1] == x[1]:
+                larger, smaller = (np.where(first, p[0], q[0]) for p, q in zip(*pairs, strict=True))
+                pairs = [((larger, self.f), (smaller, self.f))]
+            losses, kept = [], self.done
+            for large, small in pairs:
+                self.done = kept
+                rest = self.step("subtract", large, new, f=self.c, part=CORRECTION)
+                losses.append(self.step("add", rest, small, f=self.c, part=CORRECTION)[0])
+            loss = losses[0] if len(losses) == 1 else np.where(first, *losses)
+            error = self.step("add", error, (loss, self.c), f=self.c, part=CORRECTION)
             total = new
         return self.step("add", total, error, f=self.f)
 
@@ -378,6 +400,11 @@ def _item(values: np.ndarray, i: int, j: int) -> Any:
     """An element as a Python number; objects are such already."""
     x = values[i, j]
     return x.item() if isinstance(x, np.generic) else x
+
+
+def _offset(terms: np.ndarray) -> int:
+    """The number of the first term, for terms that follow one another in the sum."""
+    return int(terms[0]) if len(terms) and _in_order(terms) else 0
 
 
 def _in_order(terms: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ Each product is rounded to the accumulator's format, then each sum, to nearest e
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +14,9 @@ import numpy as np
 
 from fpemu import context, events, exact
 from fpemu.accumulation import fast_loops, threads
+from fpemu.accumulation.stepwise import Stepwise
 from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
+from fpemu.chance import Chance
 from fpemu.convert import watched
 from fpemu.errors import SlowWarning
 from fpemu.formats import FP32, FP64, Format
@@ -29,16 +32,28 @@ def accumulate_products(
     saturation: str = "none",
     place: str = "",
     op: str = "matmul",
+    offset: int = 0,
 ) -> np.ndarray:
     """``c + a @ b`` on carriers of shapes (m, k), (k, n) and (m, n), in sequential order.
 
-    `formats` are those of `a`, of `b` and of the accumulator, in whose carrier the result is.
+    `formats` are those of `a`, of `b` and of the accumulator, in whose carrier the result is; `offset`
+    is how many terms of the sum came before.
     """
     accumulator = formats[2]
     shape = (a.shape[0], b.shape[1])
     start = np.zeros(shape, carrier_dtype(accumulator)) if c is None else c
     carrier = carrier_for(*formats, saturation)
-    if not watched():
+    if watched():
+        plan = Stepwise("sequential", formats[:2], accumulator, accumulator, accumulator)
+        plan = dataclasses.replace(plan, saturation=saturation)
+        if plan.has_kernel(0, (a, b, start)):
+            tininess = context.current().tininess
+            total, _, seen = plan.run(a, b, start, Chance(), tininess=tininess)
+            total = total.astype(carrier_dtype(accumulator))
+            record(place, op, accumulator, seen[0], saturation, None, offset)
+            record(place, op, accumulator, seen[1], saturation, total, offset)
+            return total
+    else:
         fast = fast_loops.run(a, b, start, formats, saturation, carrier)
         if fast is not None:
             return fast
@@ -53,19 +68,21 @@ def accumulate_products(
                 SlowWarning,
                 stacklevel=3,
             )
-        return _by_reference(a, b, start, accumulator, saturation, place, op)
+        return _by_reference(a, b, start, accumulator, saturation, place, op, offset)
+    from fpemu.kernels import counting
     from fpemu.kernels import matmul as kernels
 
-    run = kernels.matmul32 if carrier == "float32" else kernels.matmul64
-    counts = np.zeros(9, np.int64) if watched() else None
     result = np.array(start, carrier, order="C")
     left, right = (np.ascontiguousarray(v, carrier) for v in (a, b))
     target = target_of(accumulator, saturation, carrier=carrier)
-    if counts is None:
-        threads.by_rows(lambda x, z: run(x, right, z, target, None), left, result)
-    else:
-        run(left, right, result, target, counts)
-        _record(place, op, accumulator, counts, kernels, saturation, result)
+    if carrier == "float32":
+        threads.by_rows(lambda x, z: kernels.matmul32(x, right, z, target), left, result)
+    elif not watched():
+        threads.by_rows(lambda x, z: kernels.matmul64(x, right, z, target, None), left, result)
+    else:  # FP64
+        counts = counting.nothing()
+        kernels.matmul64(left, right, result, target, counts[0])
+        record(place, op, accumulator, counts[0], saturation, result, offset)
     return result.astype(carrier_dtype(accumulator), copy=False)
 
 
@@ -81,6 +98,8 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
     bits = fa.precision + fb.precision
     if f.fraction_bits == 0 or not all(g.fits_float64 for g in (fa, fb, f)):
         return None  # without a fraction, ties are decided by the exponent's last bit, which the kernels do not do
+    if not (f.signed and f.has_zero):
+        return None
     if has_step32(f) and all(carrier_dtype(g) == np.float32 for g in (fa, fb, f)):
         lowest = fa.emin - fa.fraction_bits + fb.emin - fb.fraction_bits
         in_range = lowest >= -149 and fa.emax + fb.emax + 2 <= 127
@@ -100,24 +119,34 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
     return None
 
 
-def _by_reference(a, b, start, f: Format, saturation: str, place: str, op: str) -> np.ndarray:
+def _by_reference(
+    a, b, start, f: Format, saturation: str, place: str, op: str, offset: int = 0
+) -> np.ndarray:
     """The same by `exact`: slow, for formats that no carrier is proven to serve."""
     out = start.astype(np.float64 if f.fits_float64 else object)
     counts: Counter[str] | None = Counter() if watched() else None
+    firsts: list[int] = []
+    gone = 0
     for i, j in np.ndindex(out.shape):
         accumulator = start.item(i, j)
-        for x, y in zip(a[i].tolist(), b[:, j].tolist(), strict=True):
+        for k, (x, y) in enumerate(zip(a[i].tolist(), b[:, j].tolist(), strict=True), offset + 1):
             product = exact.multiply(x, y, f, saturation=saturation)
             total = exact.add(accumulator, product, f, saturation=saturation)
             if counts is not None:
+                before = counts["overflow"]
                 _count_exactly(counts, "multiply", x, y, product, f, saturation)
                 _count_exactly(counts, "add", accumulator, product, total, f, saturation)
                 finite = is_finite(accumulator) and is_finite(product)
                 counts["swamped"] += finite and product != 0 and total == accumulator
+                bits = exact.cancelled_bits(accumulator, product)
+                counts["cancelled"] += bits is None or bits > 0
+                gone = max(gone, bits or 0)
+                firsts += [k] if counts["overflow"] > before else []
             accumulator = total
         out[i, j] = accumulator
     if counts is not None:
-        _tell(place, op, f, counts, out)
+        extremes = {"first_overflow": min(firsts, default=None), "bits_cancelled": gone}
+        _tell(place, op, f, counts, out, extremes)
     return out.astype(carrier_dtype(f))
 
 
@@ -134,33 +163,39 @@ def _count_exactly(counts, kind, x: Real, y: Real, after: Real, f: Format, satur
     counts["subnormal"] += 0 < size_of(after) < f.smallest_normal
 
 
-def _record(
-    place: str, op: str, f: Format, counts: np.ndarray, kernels, saturation: str, result: np.ndarray
+def record(
+    place: str,
+    op: str,
+    f: Format,
+    seen: np.ndarray,
+    saturation: str,
+    result: np.ndarray | None = None,
+    offset: int = 0,
 ) -> None:
-    overflow = int(counts[kernels.OVERFLOW])
-    _tell(
-        place,
-        op,
-        f,
-        {
-            "values": int(counts[kernels.VALUES]),
-            "nonzero": int(counts[kernels.NONZERO]),
-            "inexact": int(counts[kernels.INEXACT]),
-            "underflow": int(counts[kernels.UNDERFLOW]),
-            "flushed_to_zero": int(counts[kernels.ZEROED]),
-            "subnormal": int(counts[kernels.SUBNORMAL]),
-            "overflow": overflow,
-            "saturated": overflow if saturation != "none" else 0,
-            "swamped": int(counts[kernels.SWAMPED]),
-            "invalid": int(counts[kernels.INVALID]),
-        },
-        result,
-    )
+    """Tell what a kernel has `seen` in some terms, after `offset` others."""
+    from fpemu.kernels import counting
+
+    counts = {name: int(seen[getattr(counting, name.upper())]) for name in counting.NAMES}
+    counts["flushed_to_zero"] = int(seen[counting.ZEROED])
+    counts["saturated"] = counts["overflow"] if saturation != "none" else 0
+    first = int(seen[counting.FIRST_OVERFLOW])
+    extremes = {
+        "first_overflow": None if first < 0 else offset + first + 1,
+        "bits_cancelled": int(seen[counting.BITS_CANCELLED]),
+    }
+    _tell(place, op, f, counts, result, extremes)
 
 
-def _tell(place: str, op: str, f: Format, counts: Mapping[str, int], result: np.ndarray) -> None:
+def _tell(
+    place: str,
+    op: str,
+    f: Format,
+    counts: Mapping[str, int],
+    result: np.ndarray | None,
+    extremes: Mapping[str, int | None],
+) -> None:
     """Tell the open traces and the `arithmetic` block."""
-    events.record(place, op, f.name, counts, result)
+    events.record(place, op, f.name, counts, result, extremes)
     signalled = {name for name in exact.FLAGS if counts.get(name)}
     context.raise_flags(
         signalled, op, place, lambda trapped: f"in a product or partial sum in {f.name}"

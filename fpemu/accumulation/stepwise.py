@@ -5,13 +5,15 @@ See `kernels.stepwise`, which computes in float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fpemu.accumulation import threads
-from fpemu.carriers import has_step64, target_of
+from fpemu.carriers import has_step64, normal_edge, overflow_edge, target_of
 from fpemu.chance import Chance
 from fpemu.formats import Format
 
@@ -32,9 +34,9 @@ class Stepwise:
     product: Format | None
     accumulator: Format
     correction: Format
-    rounding: str
-    saturation: str
-    subnormals: str
+    rounding: str = "nearest_even"
+    saturation: str = "none"
+    subnormals: str = "gradual"
 
     @property
     def roundings(self) -> int:
@@ -100,57 +102,78 @@ class Stepwise:
         chance: Chance,
         done: int = 0,
         squares: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        tininess: str | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The sum and its correction, float64 of shape (m, n), from operands (m, k) and (k, n).
 
         With random rounding the first step draws as number `done`. With `squares` the terms are those
-        of `b`, and `a` does not matter.
+        of `b`, and `a` does not matter. The third are, with `tininess` said, counts of what
+        happened in products, sums and corrections, a row each (see `kernels.counting`).
         """
-        from fpemu.kernels import step, stepwise
+        from fpemu.kernels import counting, philox, step, stepwise
 
         unusual = self.subnormals != "gradual"
         mode = getattr(step, self.rounding.upper()) + (step.FLUSH if unusual else 0)
+        mode += stepwise.COUNTING if tininess else 0
         order = getattr(stepwise, self.order.upper())
-        loop = stepwise.loop(order, mode, self.product is None, self.needs_odd)
+        loop = stepwise.loop(order, mode, self.product is None, self.needs_odd or bool(tininess))
         rounded = (self.product or self.accumulator, self.accumulator, self.correction)
-        places = tuple(self._place(g) for g in rounded)
+        places = tuple(self._place(g, tininess or "after") for g in rounded)
         left, right = (np.ascontiguousarray(v, np.float64) for v in (a, b))
         total = np.array(start, np.float64, order="C")
         error = np.zeros_like(total) if self.order != "sequential" else total
         terms, size = len(right), total.size
 
-        def work(first: int, last: int, k0: int, k1: int, random: np.ndarray | None) -> None:
-            piece = stepwise.Work(first, last, k0, k1, squares)
-            loop(left, right, total, error, places, piece, random)
+        def work(pieces: Iterable[tuple[int, int, int, int, np.ndarray | None]]) -> np.ndarray:
+            counts = counting.nothing()
+            for first, last, k0, k1, random in pieces:
+                where = stepwise.Work(first, last, k0, k1, squares)
+                loop(left, right, total, error, places, where, random, counts)
+            return counts
 
         if self.rounding != "stochastic":
-            whole = total.shape[1]
-            threads.in_pieces(
-                lambda i, j: work(i * whole, j * whole, 0, terms, None),
-                total.shape[0],
-                size * terms,
+            n = total.shape[1]
+            counts = threads.in_pieces(
+                lambda i, j: work([(i * n, j * n, 0, terms, None)]), len(total), size * terms
             )
-            return total, error
-        from fpemu.kernels.philox import TILE
+            return total, error, _together(counts)
 
         seeds = chance.derived_words(done, terms * self.roundings)
 
-        def tiles(i: int, j: int) -> None:
+        def tiles(i: int, j: int) -> Iterator[tuple[int, int, int, int, np.ndarray]]:
             for tile in range(i, j):
-                first, last = tile * TILE, min((tile + 1) * TILE, size)
+                first, last = tile * philox.TILE, min((tile + 1) * philox.TILE, size)
                 for k0, k1, random in self._drawn(tile, last - first, seeds, chance.random_bits):
-                    work(first, last, k0, k1, random)
+                    yield first, last, k0, k1, random
 
-        threads.in_pieces(tiles, -(-size // TILE), size * terms)
-        return total, error
+        counts = threads.in_pieces(
+            lambda i, j: work(tiles(i, j)), -(-size // philox.TILE), size * terms
+        )
+        return total, error, _together(counts)
 
-    def _place(self, f: Format):
-        from fpemu.kernels import stepwise
+    def _place(self, f: Format, tininess: str):
+        from fpemu.kernels import counting, stepwise
 
         target = target_of(f, self.saturation, carrier="float64", rounding=self.rounding)
         least = float(f.smallest_normal)
         keep, read = ("ftz" in self.subnormals, "daz" in self.subnormals)
-        return stepwise.Place(target, least if keep else 0.0, least if read else 0.0)
+        if self.rounding == "stochastic":
+            # What reaches the threshold of the last place there.
+            last, below = math.ldexp(1, f.emax - f.fraction_bits), float(f.smallest_subnormal) / 2
+            over, tiny = (float(f.max),) * 2 + (last,), (least - below,) * 2 + (below,)
+        else:
+            over, tiny = (
+                (
+                    edge(f, self.rounding, negative=False),
+                    edge(f, self.rounding, negative=True),
+                    0.0,
+                )
+                for edge in (overflow_edge, normal_edge)
+            )
+        if tininess == "before":
+            tiny = (least, least, 0.0)
+        watch = counting.Watch(*over, *tiny, least)
+        return stepwise.Place(target, least if keep else 0.0, least if read else 0.0, watch)
 
     def _drawn(
         self, tile: int, count: int, seeds: np.ndarray, random_bits: int
@@ -166,3 +189,16 @@ class Stepwise:
             random = buffer[: (k1 - k0) * each]
             philox.thresholds(tile, seeds[k0 * each : k1 * each], random_bits, random)
             yield k0, k1, random
+
+
+def _together(counts: list[Any]) -> np.ndarray:
+    """The counts of all pieces."""
+    from fpemu.kernels import counting
+
+    whole = np.sum(counts, axis=0)
+    firsts = np.array([c[:, counting.FIRST_OVERFLOW] for c in counts])
+    firsts = np.where(firsts < 0, np.iinfo(np.int64).max, firsts).min(axis=0)
+    whole[:, counting.FIRST_OVERFLOW] = np.where(firsts == np.iinfo(np.int64).max, -1, firsts)
+    cancelled = [c[:, counting.BITS_CANCELLED] for c in counts]
+    whole[:, counting.BITS_CANCELLED] = np.max(cancelled, axis=0)
+    return whole

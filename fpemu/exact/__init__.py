@@ -8,7 +8,13 @@ number of every format exactly, together with the two zeros, the infinities and 
 from fpemu.exact.chance import philox, random_integer, rounds_away_by_chance
 from fpemu.exact.codes import decode, encode, written_bits
 from fpemu.exact.decimals import shortest
-from fpemu.exact.flags import FLAGS, TININESS, flags_of_operation, flags_of_rounding
+from fpemu.exact.flags import (
+    FLAGS,
+    TININESS,
+    cancelled_bits,
+    flags_of_operation,
+    flags_of_rounding,
+)
 from fpemu.exact.operations import (
     FUNCTIONS,
     OPERANDS,

@@ -88,3 +88,20 @@ def _rounded(x: Fraction, f: Format, e: int, rounding: str, away) -> Fraction:
     odd = (e + f._bias if f.fraction_bits == 0 and steps else steps) % 2 == 1
     decided = away(rest / unit) if away else rounds_away(odd, rest / unit, x < 0, rounding)
     return (steps + decided) * unit * (1 if x > 0 else -1)
+
+
+def cancelled_bits(a: Real, b: Real) -> int | None:
+    """How many leading bits a + b has lost against the larger of the two; None for all of them, 0 for
+    fewer than two (one goes in ordinary differences, as in 8 - 1) and where an operand is zero,
+    infinite or NaN.
+
+    >>> cancelled_bits(1024.0, -1023.0), cancelled_bits(8.0, -1.0), cancelled_bits(3.0, -3.0)
+    (10, 0, None)
+    """
+    if not (is_finite(a) and is_finite(b)) or a == 0 or b == 0:
+        return 0
+    total = abs(Fraction(a) + Fraction(b))
+    if total == 0:
+        return None
+    lost = floor_log2(max(abs(Fraction(a)), abs(Fraction(b)))) - floor_log2(total)
+    return lost if lost >= 2 else 0

@@ -4,8 +4,8 @@ Each element of the result is built by additions in the order k = 0, 1, 2, ..., 
 what `c` held, whatever the shape or the number of threads. The loops run k outside and columns
 inside: one vector instruction then rounds several columns at once, and no two columns ever meet.
 
-`counts`, when given, receives what happened inside, in the places named below. When it is None,
-Numba compiles the counting away. Counting never changes a result.
+`counts`, when given, receives what happened inside (see `counting`); other formats than FP64 have
+`stepwise` for that. When it is None, Numba compiles the counting away. Counting never changes a result.
 """
 
 from __future__ import annotations
@@ -14,6 +14,21 @@ import numpy as np
 from numba import njit
 
 from fpemu.kernels.cache import kernel
+from fpemu.kernels.counting import (
+    BITS_CANCELLED,
+    CANCELLED,
+    FIRST_OVERFLOW,
+    INEXACT,
+    INVALID,
+    NONZERO,
+    OVERFLOW,
+    SUBNORMAL,
+    SWAMPED,
+    UNDERFLOW,
+    VALUES,
+    ZEROED,
+    cancelled_bits,
+)
 from fpemu.kernels.step import (
     GENERAL,
     MASKED,
@@ -25,19 +40,6 @@ from fpemu.kernels.step import (
     native64,
     wide,
 )
-
-# Places in `counts`. A value is a rounded product or a rounded partial sum.
-(
-    VALUES,
-    NONZERO,
-    INEXACT,
-    UNDERFLOW,
-    ZEROED,
-    SUBNORMAL,
-    OVERFLOW,
-    SWAMPED,
-    INVALID,
-) = range(9)
 
 
 @njit(error_model="numpy")
@@ -76,67 +78,70 @@ def _row(step, scalar):
     """c[j] = round(c[j] + round(a * b[j])) for all j: the inner loop for one rounding step."""
 
     @njit(error_model="numpy")
-    def row(a, b, c, target, counts):
-        if counts is None:
-            for j in range(c.size):
-                c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target)), target)
-        else:
-            one, none = np.int32(1), np.int32(0)
-            inf = scalar(np.inf)
-            tiny = scalar(target.tiny)
-            limit = scalar(target.overflows_from)
-            nonzero = inexact = zeroed = underflow = subnormal = overflow = swamped = none
-            invalid = none
-            for j in range(c.size):
-                exact = scalar(a * b[j])
-                product = step(exact, target)
-                before = c[j]
-                total = scalar(before + product)
-                after = step(total, target)
-                c[j] = after
-                # What the carrier itself rounded counts too: the product of two float32 is
-                # exact in float64, and Knuth's two-sum gives what an addition dropped.
-                something = (a != 0) & (b[j] != 0)
-                wide_product = np.float64(a) * np.float64(b[j])
-                # FP64 itself has no wider product to compare with, but an error term.
-                dropped_of_product = _dropped(wide_product, np.float64(a), np.float64(b[j]))
-                product_changed = (np.float64(product) != wide_product) | (dropped_of_product != 0)
-                again = scalar(total - before)
-                dropped = scalar(scalar(before - scalar(total - again)) + scalar(product - again))
-                sum_changed = (after != total) | (dropped != 0)
-                tiny_product = (abs(product) < tiny) & something
-                tiny_before = (abs(wide_product) < target.tiny_edge) & something
-                finite_in = (abs(a) < inf) & (abs(b[j]) < inf)
-                finite_sum = (abs(before) < inf) & (abs(product) < inf)
-                nonzero += np.int32(np.int32(something | (exact != 0)) + np.int32(total != 0))
-                # An infinity may be saturated, which changes it.
-                kept_product = finite_in | ((abs(exact) == inf) & (abs(product) < inf))
-                kept_sum = finite_sum | ((abs(total) == inf) & (abs(after) < inf))
-                inexact += one if product_changed & kept_product else none
-                inexact += one if sum_changed & kept_sum else none
-                zeroed += one if tiny_product & (product == 0) else none
-                underflow += one if tiny_before & product_changed else none
-                subnormal += one if tiny_product & (product != 0) else none
-                subnormal += one if (abs(after) < tiny) & (after != 0) else none
-                overflow += one if finite_in & ~(abs(exact) < limit) else none
-                overflow += one if finite_sum & ~(abs(total) < limit) else none
-                # NaN of what is no NaN, unless that is how the format overflows.
-                numbers_in = (a == a) & (b[j] == b[j]) & ~finite_in
-                numbers_sum = (before == before) & (product == product) & ~finite_sum
-                invalid += one if numbers_in & (product != product) else none
-                invalid += one if numbers_sum & (after != after) else none
-                swamped += one if (product != 0) & (after == before) & finite_sum else none
-            counts[VALUES] += 2 * c.size
-            counts[NONZERO] += nonzero
-            counts[INEXACT] += inexact
-            counts[UNDERFLOW] += underflow
-            counts[ZEROED] += zeroed
-            counts[SUBNORMAL] += subnormal
-            counts[OVERFLOW] += overflow
-            counts[SWAMPED] += swamped
-            counts[INVALID] += invalid
+    def row(a, b, c, target):
+        for j in range(c.size):
+            c[j] = step(scalar(c[j] + step(scalar(a * b[j]), target)), target)
 
     return row
+
+
+@njit(error_model="numpy")
+def _counted_row_native64(a, b, c, target, counts, k):
+    """The same for FP64, with counts of what happened. What float64 itself rounded is told by error
+    terms; the rules for infinity and NaN are no matter of `saturation`, which FP64 has none of here."""
+    inf, one, none = np.inf, np.int64(1), np.int64(0)
+    nonzero = inexact = zeroed = underflow = subnormal = overflow = swamped = none
+    invalid = cancelled = gone = none
+    for j in range(c.size):
+        exact = a * b[j]
+        product = _native64(exact, target)
+        before = c[j]
+        total = before + product
+        after = _native64(total, target)
+        c[j] = after
+        something = (a != 0) & (b[j] != 0)
+        product_changed = (product != exact) | (_dropped(exact, a, b[j]) != 0)
+        again = total - before
+        dropped = (before - (total - again)) + (product - again)
+        sum_changed = (after != total) | (dropped != 0)
+        tiny_product = (abs(product) < target.tiny) & something
+        tiny_before = (abs(exact) < target.tiny_edge) & something
+        finite_in = (abs(a) < inf) & (abs(b[j]) < inf)
+        finite_sum = (abs(before) < inf) & (abs(product) < inf)
+        nonzero += np.int64(something | (exact != 0)) + np.int64(total != 0)
+        # An infinity may be saturated, which changes it.
+        kept_product = finite_in | ((abs(exact) == inf) & (abs(product) < inf))
+        kept_sum = finite_sum | ((abs(total) == inf) & (abs(after) < inf))
+        inexact += one if product_changed & kept_product else none
+        inexact += one if sum_changed & kept_sum else none
+        zeroed += one if tiny_product & (product == 0) else none
+        underflow += one if tiny_before & product_changed else none
+        subnormal += one if tiny_product & (product != 0) else none
+        subnormal += one if (abs(after) < target.tiny) & (after != 0) else none
+        overflow += one if finite_in & ~(abs(exact) < target.overflows_from) else none
+        overflow += one if finite_sum & ~(abs(total) < target.overflows_from) else none
+        # NaN of what is no NaN.
+        numbers_in = (a == a) & (b[j] == b[j]) & ~finite_in
+        numbers_sum = (before == before) & (product == product) & ~finite_sum
+        invalid += one if numbers_in & (product != product) else none
+        invalid += one if numbers_sum & (after != after) else none
+        swamped += one if (product != 0) & (after == before) & finite_sum else none
+        lost = cancelled_bits(before, product, total)
+        cancelled += one if lost > 0 else none
+        gone = max(gone, lost if total != 0 else none)
+    counts[VALUES] += 2 * c.size
+    counts[NONZERO] += nonzero
+    counts[INEXACT] += inexact
+    counts[UNDERFLOW] += underflow
+    counts[ZEROED] += zeroed
+    counts[SUBNORMAL] += subnormal
+    counts[OVERFLOW] += overflow
+    counts[SWAMPED] += swamped
+    counts[INVALID] += invalid
+    counts[CANCELLED] += cancelled
+    counts[BITS_CANCELLED] = max(counts[BITS_CANCELLED], gone >> 52)
+    if overflow and (counts[FIRST_OVERFLOW] < 0 or k < counts[FIRST_OVERFLOW]):
+        counts[FIRST_OVERFLOW] = k
 
 
 @njit
@@ -172,18 +177,18 @@ _row_native64 = _row(_native64, np.float64)
 
 
 @kernel
-def matmul32(a, b, c, target, counts):
+def matmul32(a, b, c, target):
     """c += a @ b, rounded at every step, in float32 carriers: (m, k), (k, n), (m, n)."""
     for i in range(a.shape[0]):
         if target.kind == NARROW and target.minus_zero:
             for k in range(a.shape[1]):
-                _row_narrow(a[i, k], b[k], c[i], target, counts)
+                _row_narrow(a[i, k], b[k], c[i], target)
         elif target.kind == NARROW:
             for k in range(a.shape[1]):
-                _row_narrow_without_minus_zero(a[i, k], b[k], c[i], target, counts)
+                _row_narrow_without_minus_zero(a[i, k], b[k], c[i], target)
         elif target.kind == MASKED:
             for k in range(a.shape[1]):
-                _row_masked(a[i, k], b[k], c[i], target, counts)
+                _row_masked(a[i, k], b[k], c[i], target)
 
 
 @kernel
@@ -192,7 +197,10 @@ def matmul64(a, b, c, target, counts):
     for i in range(a.shape[0]):
         if target.kind == WIDE:
             for k in range(a.shape[1]):
-                _row_wide(a[i, k], b[k], c[i], target, counts)
+                _row_wide(a[i, k], b[k], c[i], target)
+        elif counts is None:
+            for k in range(a.shape[1]):
+                _row_native64(a[i, k], b[k], c[i], target)
         else:
             for k in range(a.shape[1]):
-                _row_native64(a[i, k], b[k], c[i], target, counts)
+                _counted_row_native64(a[i, k], b[k], c[i], target, counts, k)
