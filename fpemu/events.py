@@ -204,8 +204,8 @@ class Trace:
     def first_overflow(
         self, place: str | None = None, op: str | None = None, format: str | None = None
     ) -> int | None:
-        """The earliest step at which a sum, or a product in it, overflowed; the first term is step 1.
-        None if none did.
+        """The earliest term with which a sum, or a product in it, overflowed; the first is number 1.
+        None if none did, or only where the sums of blocks or shares were added.
 
         >>> import fpemu as fp
         >>> with fp.trace() as t:
