@@ -246,13 +246,13 @@ def test_sums_that_are_not_made_odd_are_caught(monkeypatch):
 
 
 def test_exact_sums_that_are_not_exact_are_caught(monkeypatch):
-    """Sums rounded on the way, as by a matrix product in float32."""
+    """Sums rounded on the way, as by a matrix product in float64."""
 
-    def narrow_range(a, b, start, squares=False, short=True):
-        high = start + a.astype(np.float32) @ b.astype(np.float32)
-        return high.astype(np.float64), high * 0.0
+    def rounded(a, b, start, squares=False, short=True):
+        high = start + a @ b
+        return high, high * 0.0
 
     test_exact_sums_against_fractions("bf16", "nearest_even")
-    monkeypatch.setattr(exact_sums, "in_bins", narrow_range)
+    monkeypatch.setattr(exact_sums, "in_bins", rounded)
     with pytest.raises(AssertionError):
         test_exact_sums_against_fractions("bf16", "nearest_even")
