@@ -128,8 +128,9 @@ def test_exact_sums_against_fractions(name, rounding):
     k = 300
     a, b = (fp.decode(rng.integers(0, f.max_code + 1, k), f) * rng.choice([-1, 1], k) for _ in "ab")
     start = fp.quantize(np.array([[rng.normal()]]), f)
-    # Half of the products cancel exactly, so that the small ones decide.
-    a, b = np.concatenate([a, a[: k // 2]]), np.concatenate([b, -b[: k // 2]])
+    # All of these products cancel, so that some small ones decide.
+    small = fp.decode(rng.integers(1, f.max_code // 3, (2, 20)), f)
+    a, b = np.concatenate([a, a, small[0]]), np.concatenate([b, -b, small[1]])
     order = rng.permutation(a.size)
     a, b = a[order], b[order]
     for accumulator in (f, fp.FP32, fp.FP16):
