@@ -164,6 +164,22 @@ def test_info_of_all_and_of_one(capsys):
     assert json.loads(out)[0]["largest_exact_integer_run"] == 2048
 
 
+def test_sums_of_files_and_of_random_numbers(capsys, tmp_path):
+    name = str(tmp_path / "terms.npy")
+    np.save(name, np.full((64, 64), 0.1))
+    _, out, _ = fpemu(capsys, "sum", name, "--json")
+    assert json.loads(out)["sum"] == "256"
+    _, out, _ = fpemu(capsys, "explain", "sum", name, "--json")
+    assert json.loads(out)["value"] == "256"
+    fp.save(name, fp.array([1.0] * 40, "e4m3"))
+    models = ("--model", "e4m3 sequential", "--model", "fp32 exact")
+    _, out, _ = fpemu(capsys, "sum", name, "--format", "e4m3", *models, "--json")
+    assert [row["sum"] for row in json.loads(out)["models"]] == ["16", "40"]
+    _, out, _ = fpemu(capsys, "sum", "--random", "50", "--seed", "3", "--format", "fp64", "--json")
+    want = sum(np.random.default_rng(3).normal(size=50).tolist())
+    assert float(json.loads(out)["sum"]) == want
+
+
 def test_sum_shows_where_ones_stop(capsys):
     status, out, _ = fpemu(capsys, "sum", "--ones", "4096", "--format", "fp16", "--json")
     report = json.loads(out)
@@ -294,6 +310,9 @@ ERRORS = [
     (["explain", "1", "--random-bits", "65"], "--random-bits must be an integer from 1 to 64"),
     (["explain", "1", "+", "nan", "--format", "e2m1"], "NaN cannot be stored in e2m1"),
     (["explain"], "required: X"),
+    (["sum", "nowhere.npy"], "cannot read 'nowhere.npy': No such file or directory"),
+    (["sum", "a.npy", "b.npy"], "give one .npy file, or numbers"),
+    (["sum", "1", "--random", "3"], "give numbers to sum, an .npy file, --ones N or --random N"),
     (["explain", "sum"], "sum takes at least one number, for example: explain sum 1 --repeat"),
     (["explain", "sum", "1", "x"], "'x' is not a number"),
     (["explain", "sum", "1", "--repeat", "0"], "--repeat must be an integer from 1 to 524288"),
@@ -302,8 +321,8 @@ ERRORS = [
     (["explain", "1", "--repeat", "3"], "--repeat goes with sum, for example"),
     (["explain", "1", "--model", "fp16"], "--model goes with sum, for example"),
     (["info", "e4m4"], "unknown format 'e4m4'; did you mean 'e4m3'"),
-    (["sum"], "give either numbers to sum or --ones N"),
-    (["sum", "1", "--ones", "3"], "give either numbers to sum or --ones N"),
+    (["sum"], "give numbers to sum, an .npy file, --ones N"),
+    (["sum", "1", "--ones", "3"], "give numbers to sum, an .npy file, --ones N"),
     (["sum", "--ones", "0"], "--ones must be an integer from 1 to 100000000, got '0'"),
     (["sum", "--ones", "1e3"], "--ones must be an integer"),
     (["sum", "--ones", "5", "--format", "float17"], "unknown format 'float17'"),

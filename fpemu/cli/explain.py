@@ -6,7 +6,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fpemu.cli.options import add_json, allow_negative_numbers, integer, print_json
+from fpemu.cli.options import (
+    add_json,
+    allow_negative_numbers,
+    integer,
+    print_json,
+    read_array,
+)
 from fpemu.errors import ArgumentError, unknown
 from fpemu.exact import OPERANDS, TININESS
 from fpemu.rounding import ROUNDING, SATURATION, SUBNORMALS
@@ -28,7 +34,7 @@ def add_parser(commands) -> None:
         help="why a number or an operation rounds as it does, step by step",
         description="Explain one rounding (464 --format e4m3) or one operation: 2048 + 1, "
         "1 / 3, 3 x 0.1 (a bare * is the shell's), sqrt 2, fma 3 5 0.1; or a sum, step by step: "
-        "sum 1 --repeat 4096, sum 60000 0.1 0.2 --model 'fp16 kahan'.",
+        "sum 1 --repeat 4096, sum 60000 0.1 0.2 --model 'fp16 kahan', sum terms.npy.",
     )
     parser.add_argument("words", nargs="+", metavar="X", help="a number, or an operation on some")
     parser.add_argument("--format", default="fp16", help="the format (default fp16)")
@@ -91,6 +97,8 @@ def _sum(options: argparse.Namespace, settings: dict[str, Any]) -> Any:
         raise ArgumentError(
             "sum takes at least one number, for example: explain sum 1 --repeat 4096"
         )
+    if len(terms) == 1 and terms[0].endswith(".npy"):
+        terms = read_array(terms[0]).reshape(-1).tolist() or [0]
     count = integer(options.repeat or "1", "--repeat", low=1, high=MOST_TERMS // len(terms))
     return explain.sum(terms * count, options.format, accumulate=options.model, **settings)
 

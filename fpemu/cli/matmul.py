@@ -6,7 +6,7 @@ import argparse
 from fractions import Fraction
 
 from fpemu.cli import models
-from fpemu.cli.options import add_json, integer, print_json
+from fpemu.cli.options import add_json, integer, print_json, read_array
 from fpemu.errors import ArgumentError
 from fpemu.formats import as_format
 
@@ -65,22 +65,13 @@ def run(options: argparse.Namespace) -> int:
 def _operands(options: argparse.Namespace):
     import numpy as np
 
-    from fpemu import arrays
-
     if (options.random is None) == (not options.files) or len(options.files) not in (0, 2):
         raise ArgumentError("give two .npy files or --random M,K,N, for example: --random 4,256,4")
     if options.files:
-        return [_read(arrays, name) for name in options.files]
+        return [read_array(name) for name in options.files]
     sizes = [integer(part, "--random", low=1, high=10**6) for part in options.random.split(",")]
     if len(sizes) != 3:
         raise ArgumentError(f"--random takes three sizes M,K,N, got {options.random!r}")
     rng = np.random.default_rng(integer(options.seed, "--seed", low=0, high=2**63))
     m, k, n = sizes
     return rng.normal(size=(m, k)), rng.normal(size=(k, n))
-
-
-def _read(arrays, name: str):
-    try:
-        return arrays.load(name)
-    except OSError as error:
-        raise ArgumentError(f"cannot read {name!r}: {error.strerror or error}") from None

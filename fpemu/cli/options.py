@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from typing import Any
 
 from fpemu.errors import ArgumentError
 
@@ -71,3 +72,14 @@ def integer(text: str, name: str, *, low: int, high: int) -> int:
     if value is None or not low <= value <= high:
         raise ArgumentError(f"{name} must be an integer from {low} to {high}, got {text!r}")
     return value
+
+
+def read_array(name: str) -> Any:
+    """The array in an .npy file: with its own format, if fpemu saved it. `ArgumentError` if there is
+    none to be read."""
+    from fpemu import arrays
+
+    try:
+        return arrays.load(name)
+    except OSError as error:
+        raise ArgumentError(f"cannot read {name!r}: {error.strerror or error}") from None

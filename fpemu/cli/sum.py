@@ -7,18 +7,28 @@ from fractions import Fraction
 
 from fpemu import display, text
 from fpemu.cli import models
-from fpemu.cli.options import add_json, allow_negative_numbers, integer, print_json
+from fpemu.cli.options import (
+    add_json,
+    allow_negative_numbers,
+    integer,
+    print_json,
+    read_array,
+)
 from fpemu.errors import ArgumentError
 from fpemu.formats import as_format
 
-MOST = 10**8  # elements of --ones: 400 MB of float32
+MOST = 10**8  # elements: 400 MB of float32
 
 
 def add_parser(commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("sum", help="a sum with every partial sum rounded")
-    parser.add_argument("values", nargs="*", help="numbers, each first rounded to the format")
+    parser.add_argument(
+        "values", nargs="*", help="numbers, each first rounded to the format; or an .npy file"
+    )
     parser.add_argument("--ones", metavar="N", help="sum N copies of 1")
+    parser.add_argument("--random", metavar="N", help="sum N normal deviates")
+    parser.add_argument("--seed", default="0", help="of --random (default 0)")
     parser.add_argument("--repeat", metavar="N", help="take the values N times, one after another")
     parser.add_argument("--format", default="fp16", help="format of the values (default fp16)")
     parser.add_argument("--accumulate", help="format of the accumulator (default: the same)")
@@ -33,21 +43,12 @@ def run(options: argparse.Namespace) -> int:
     import numpy as np
 
     from fpemu import linalg
-    from fpemu.arrays import Array, array
+    from fpemu.arrays import Array
     from fpemu.events import trace
 
     f = as_format(options.format)
     accumulator = as_format(options.accumulate) if options.accumulate else f
-    if (options.ones is None) == (not options.values):
-        raise ArgumentError("give either numbers to sum or --ones N, for example: --ones 4096")
-    if options.ones is not None and options.repeat is not None:
-        raise ArgumentError("--repeat repeats the numbers given; with --ones say the count there")
-    written = [display.parse_number(v) for v in options.values] or [1]
-    copies = options.ones if options.ones is not None else options.repeat or "1"
-    name = "--ones" if options.ones is not None else "--repeat"
-    count = integer(copies, name, low=1, high=MOST // len(written))
-    # Read exactly, rounded once, then repeated.
-    once = array(np.array([*written, None], object)[:-1], f)
+    once, count = _terms(options, f)
     values = Array(np.tile(once._values, count), f)
     if options.model:
         return _compare(values, once, count, options)
@@ -73,6 +74,36 @@ def run(options: argparse.Namespace) -> int:
         width = max(len(row[0]) for row in rows)
         print("\n".join(f"{key:{width}}  {value}" for key, value in rows))
     return 0
+
+
+def _terms(options: argparse.Namespace, f):
+    """The terms as an Array of `f`, and how often they are taken."""
+    import numpy as np
+
+    from fpemu.arrays import array
+
+    given = [options.ones is not None, options.random is not None, bool(options.values)]
+    if sum(given) != 1:
+        raise ArgumentError(
+            "give numbers to sum, an .npy file, --ones N or --random N, for example: --ones 4096"
+        )
+    if options.repeat is not None and not options.values:
+        raise ArgumentError("--repeat repeats the numbers given; say the count itself instead")
+    if options.random is not None:
+        count = integer(options.random, "--random", low=1, high=MOST)
+        rng = np.random.default_rng(integer(options.seed, "--seed", low=0, high=2**63))
+        return array(rng.normal(size=count), f), 1
+    if [v for v in options.values if v.endswith(".npy")]:
+        if len(options.values) > 1:
+            raise ArgumentError("give one .npy file, or numbers")
+        once = array(read_array(options.values[0]).reshape(-1), f)
+    else:
+        written = [display.parse_number(v) for v in options.values] or [1]
+        # Read exactly, rounded once, then repeated.
+        once = array(np.array([*written, None], object)[:-1], f)
+    copies = options.ones if options.ones is not None else options.repeat or "1"
+    name = "--ones" if options.ones is not None else "--repeat"
+    return once, integer(copies, name, low=1, high=MOST // max(once.size, 1))
 
 
 def _compare(values, once, count: int, options: argparse.Namespace) -> int:

@@ -54,10 +54,9 @@ def computed(
     """Each model's sum of `x`, rounded to `out`; where there is none, why not."""
     for model in models:
         begin = None if start is None else exact.round_to(start, model.result_format)
-        usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
         fits = x.format.fits_float64 and model.format.fits_float64
         try:
-            if fits and (model.kind == "exact" or (usual and model.kind != "kahan")):
+            if fits:
                 yield model, by_arrays(model, x, begin, out)
             elif x.size <= MOST_TERMS:
                 yield model, rounded(by_steps(model, x, begin), model, x.format, out)

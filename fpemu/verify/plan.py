@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from fpemu import exact
+from fpemu.accumulation import ORDERS
 from fpemu.formats import Format
 from fpemu.rounding import ROUNDING, SATURATION
-from fpemu.verify import conversions, operations
+from fpemu.verify import conversions, operations, sums
 from fpemu.verify.outcome import Outcome
 
 MODES = tuple(mode for mode in ROUNDING if mode != "stochastic")
 PAIRS = ("add", "subtract", "multiply", "divide")
-OPERATIONS = ("decode", "encode", "convert", *exact.OPERANDS)
+OPERATIONS = ("decode", "encode", "convert", *exact.OPERANDS, "sum")
 Check = Callable[[], list[Outcome]]
 
 
@@ -31,6 +32,8 @@ def checks(
         for check in (
             _conversion_checks(f, op, exhaustive)
             if op in ("decode", "encode", "convert")
+            else _sum_checks(f, exhaustive)
+            if op == "sum"
             else _operation_checks(f, op, exhaustive)
         )
     ]
@@ -65,6 +68,12 @@ def _operation_checks(f: Format, op: str, exhaustive: bool) -> Iterator[tuple[st
         )
     )
     yield f"{f.name} {op}", partial(operations.against_exact, f, op, settings, exhaustive)
+
+
+def _sum_checks(f: Format, exhaustive: bool) -> Iterator[tuple[str, Check]]:
+    if f.signed and f.has_zero and f.has_nan:
+        for kind in ORDERS:
+            yield f"{f.name} sum {kind}", partial(sums.by_models, f, kind, exhaustive)
 
 
 def run(planned: list[tuple[str, Check]], jobs: int) -> Iterator[tuple[str, list[Outcome]]]:
