@@ -146,9 +146,6 @@ def _largest(x: np.ndarray) -> float:
 
 def _lowest_bit(x: np.ndarray) -> int:
     """The exponent of the lowest bit set in any element (a large number if all are zero)."""
-    significands, exponents = np.frexp(x[x != 0])
-    if not significands.size:
-        return 400
-    whole = (significands * 2.0**53).astype(np.int64)
-    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
-    return int(np.min(lowest + exponents - 53))
+    from fpemu.kernels import bins
+
+    return int(bins.lowest_bit(np.ascontiguousarray(x).reshape(-1)))

@@ -59,7 +59,20 @@ def accumulate(
     Without `a` the columns of `b` are summed, or with `squares` their squares: shape (1, n). `formats` are those of `a` and `b`;
     `start` holds values of ``model.result_format``. The result is in that format's carrier.
     """
-    return _Run(a, b, formats, filled(model), place, op, squares).result(start)
+    model = filled(model)
+    if a is not None and _better_transposed(a.shape[0], b.shape[1], model):
+        # Products commute, and what is summed in which order is the same.
+        swapped = _Run(b.T, a.T, (formats[1], formats[0]), model, place, op, squares)
+        return swapped.result(None if start is None else start.T).T
+    return _Run(a, b, formats, model, place, op, squares).result(start)
+
+
+def _better_transposed(rows: int, columns: int, model: Accumulator) -> bool:
+    """Whether the loops, whose vectors lie along columns, had better take the result transposed: not
+    where an element's position in it decides something."""
+    if model.rounding == "stochastic" or model.kind == "ring":
+        return columns == 1 and rows > 1
+    return columns < 64 and rows > 2 * columns
 
 
 class _Run:

@@ -14,6 +14,7 @@ import functools
 
 import numpy as np
 
+from fpemu.kernels.bits import EXPONENT64, bits64
 from fpemu.kernels.cache import kernel
 from fpemu.kernels.sequential import fma64
 from fpemu.kernels.step import NEAREST_EVEN
@@ -76,3 +77,21 @@ def _collected(sums, magic, j):
     for q in range(last, first + 1, -1):
         low = added(sums[q, j], low, NEAREST_EVEN, True)
     return high, added(second, low, NEAREST_EVEN, True)
+
+
+@kernel
+def lowest_bit(x):
+    """The exponent of the lowest bit set in any element of a flat array; 400 if that is larger, or if
+    all are zero."""
+    lowest = np.int64(400)
+    for i in range(x.size):
+        bits = bits64(x[i])
+        field = (bits & EXPONENT64) >> 52
+        significand = bits & np.int64((1 << 52) - 1)
+        if field > 0:
+            significand |= np.int64(1) << 52
+        if significand != 0:
+            last = bits64(np.float64(significand & -significand))  # a power of two
+            place = (last >> 52) - 1023 + max(field, np.int64(1)) - 1075
+            lowest = min(lowest, place)
+    return lowest
