@@ -341,6 +341,25 @@ def test_an_accumulator_without_a_sign_has_no_negative_totals():
         assert fp.sum(terms, accumulate=model).item() == 3
 
 
+def test_a_trap_names_the_step_and_its_bits():
+    # 60000 + 5000 = 65000 in steps of 32 is 64992; with another 5000 it is beyond 65520.
+    with (
+        pytest.raises(fp.TrapError) as caught,
+        fp.arithmetic(traps=["overflow"]),
+    ):
+        fp.sum(np.float16([1, 60000, 5000, 5000]))
+    assert "0 11110 1111101111 (64992.0) + 0 11011 0011100010 (5000.0)" in str(caught.value)
+    assert "gave 0 11111 0000000000 (inf) at index (0, 0)" in str(caught.value)
+    tall = np.ones((5, 2), np.float16)
+    tall[3] = 300  # computed transposed, told as it is
+    for options in ({}, {"order": "kahan"}, {"product": "exact"}, {"accumulate": "fp16 blocked:1"}):
+        with (
+            pytest.raises(fp.TrapError, match=r"inf\).*at index \(3, 0\)|at index \(3, 0\).*inf"),
+            fp.arithmetic(traps=["overflow"]),
+        ):
+            fp.matmul(tall, np.float16([[300], [1]]), **options)
+
+
 def test_ring_deals_the_elements_of_a_norm():
     m = fp.array(np.random.default_rng(1).normal(size=(9, 4)) * 3, "e4m3")
     squares = fp.sum(m * m, 0, order="ring:3")

@@ -20,6 +20,7 @@ from fpemu.accumulation import compensated, exact_sums
 from fpemu.accumulation.model import Accumulator
 from fpemu.accumulation.sequential import accumulate_products, record
 from fpemu.accumulation.stepwise import Stepwise
+from fpemu.accumulation.traps import first_signal
 from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
 from fpemu.convert import round_to, watched, without_subnormals
@@ -63,6 +64,7 @@ def accumulate(
     if a is not None and _better_transposed(a.shape[0], b.shape[1], model):
         # Products commute, and what is summed in which order is the same.
         swapped = _Run(b.T, a.T, (formats[1], formats[0]), model, place, op, squares)
+        swapped.transposed = True
         return swapped.result(None if start is None else start.T).T
     return _Run(a, b, formats, model, place, op, squares).result(start)
 
@@ -84,6 +86,8 @@ class _Run:
         self.squares = squares
         self.a, self.b, self.formats, self.model = a, b, formats, model
         self.place, self.op, self.done = place, op, 0
+        self.start: np.ndarray | None = None
+        self.transposed = False  # for messages
         self.f: Format = model.format
         self.c: Format = model.correction or model.format
         self.shape = (1 if a is None else a.shape[0], b.shape[1])
@@ -214,7 +218,7 @@ class _Run:
             for (part, f, result), counts in zip(rows, found[2], strict=True):
                 if f is not None:
                     where = (self.place, self.op + part)
-                    record(*where, f, counts, plan.saturation, result, offset)
+                    record(*where, f, counts, plan.saturation, result, offset, self.example)
         return total, error
 
     def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
@@ -229,14 +233,33 @@ class _Run:
             place=self.place,
             op=self.op,
             offset=_offset(terms),
+            example=self.example,
         )
         return total, self.f
+
+    def example(self, trapped: list[str]) -> str:
+        """The first step that signalled one of these exceptions, in words."""
+
+        def terms(i: int, j: int) -> list[tuple[tuple[Any, Format], ...]]:
+            places = [(0, j)] * 2 if self.a is None else [(i, 0), (0, j)]
+            return [
+                tuple((_item(v, *p), g) for (v, g), p in zip(self.term(k), places, strict=False))
+                for k in range(len(self.b))
+            ]
+
+        def begin(i: int, j: int) -> tuple[Any, Format] | None:
+            given = self.start
+            return None if given is None else (_item(given, i, j), self.model.result_format)
+
+        where = {"transposed": self.transposed}
+        return first_signal(terms, self.shape, self.model, begin, trapped, **where)
 
     def result(self, start: np.ndarray | None) -> np.ndarray:
         model, f = self.model, self.f
         kind, number = model.kind, model.number
         terms = np.arange(len(self.b))
         outer = model.result_format
+        self.start = start
         given: Values | None = None if start is None else (start, outer)
         begin = given or self.zero(outer)
         if kind == "exact":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from fpemu.errors import SlowWarning
 from fpemu.formats import FP32, FP64, Format
 from fpemu.reals import Real, is_finite, size_of
 
+Example = Callable[[list[str]], str]  # of a step that signalled one of some exceptions
+
 
 def accumulate_products(
     a: np.ndarray,
@@ -33,11 +35,12 @@ def accumulate_products(
     place: str = "",
     op: str = "matmul",
     offset: int = 0,
+    example: Example | None = None,
 ) -> np.ndarray:
     """``c + a @ b`` on carriers of shapes (m, k), (k, n) and (m, n), in sequential order.
 
     `formats` are those of `a`, of `b` and of the accumulator, in whose carrier the result is; `offset`
-    is how many terms of the sum came before.
+    is how many terms of the sum came before. `example` describes the step that signalled what is trapped.
     """
     accumulator = formats[2]
     shape = (a.shape[0], b.shape[1])
@@ -50,8 +53,8 @@ def accumulate_products(
             tininess = context.current().tininess
             total, _, seen = plan.run(a, b, start, Chance(), tininess=tininess)
             total = total.astype(carrier_dtype(accumulator))
-            record(place, op, accumulator, seen[0], saturation, None, offset)
-            record(place, op, accumulator, seen[1], saturation, total, offset)
+            record(place, op, accumulator, seen[0], saturation, None, offset, example)
+            record(place, op, accumulator, seen[1], saturation, total, offset, example)
             return total
     else:
         fast = fast_loops.run(a, b, start, formats, saturation, carrier)
@@ -68,7 +71,7 @@ def accumulate_products(
                 SlowWarning,
                 stacklevel=3,
             )
-        return _by_reference(a, b, start, accumulator, saturation, place, op, offset)
+        return _by_reference(a, b, start, accumulator, saturation, place, op, offset, example)
     from fpemu.kernels import counting
     from fpemu.kernels import matmul as kernels
 
@@ -82,7 +85,7 @@ def accumulate_products(
     else:  # FP64
         counts = counting.nothing()
         kernels.matmul64(left, right, result, target, counts[0])
-        record(place, op, accumulator, counts[0], saturation, result, offset)
+        record(place, op, accumulator, counts[0], saturation, result, offset, example)
     return result.astype(carrier_dtype(accumulator), copy=False)
 
 
@@ -120,7 +123,15 @@ def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> 
 
 
 def _by_reference(
-    a, b, start, f: Format, saturation: str, place: str, op: str, offset: int = 0
+    a,
+    b,
+    start,
+    f: Format,
+    saturation: str,
+    place: str,
+    op: str,
+    offset: int = 0,
+    example: Example | None = None,
 ) -> np.ndarray:
     """The same by `exact`: slow, for formats that no carrier is proven to serve."""
     out = start.astype(np.float64 if f.fits_float64 else object)
@@ -146,7 +157,7 @@ def _by_reference(
         out[i, j] = accumulator
     if counts is not None:
         extremes = {"first_overflow": min(firsts, default=None), "bits_cancelled": gone}
-        _tell(place, op, f, counts, out, extremes)
+        _tell(place, op, f, counts, out, extremes, example)
     return out.astype(carrier_dtype(f))
 
 
@@ -171,6 +182,7 @@ def record(
     saturation: str,
     result: np.ndarray | None = None,
     offset: int = 0,
+    example: Example | None = None,
 ) -> None:
     """Tell what a kernel has `seen` in some terms, after `offset` others."""
     from fpemu.kernels import counting
@@ -183,7 +195,7 @@ def record(
         "first_overflow": None if first < 0 else offset + first + 1,
         "bits_cancelled": int(seen[counting.BITS_CANCELLED]),
     }
-    _tell(place, op, f, counts, result, extremes)
+    _tell(place, op, f, counts, result, extremes, example)
 
 
 def _tell(
@@ -193,10 +205,9 @@ def _tell(
     counts: Mapping[str, int],
     result: np.ndarray | None,
     extremes: Mapping[str, int | None],
+    example: Example | None,
 ) -> None:
     """Tell the open traces and the `arithmetic` block."""
     events.record(place, op, f.name, counts, result, extremes)
     signalled = {name for name in exact.FLAGS if counts.get(name)}
-    context.raise_flags(
-        signalled, op, place, lambda trapped: f"in a product or partial sum in {f.name}"
-    )
+    context.raise_flags(signalled, op, place, example or (lambda _: f"somewhere in {f.name}"))
