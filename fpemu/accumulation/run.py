@@ -1,34 +1,30 @@
 """Models run on arrays: all elements of the result at once, term after term.
 
 What is rounded in which order is written down once more, on one element, in
-`exact.accumulation`; the tests hold the two together. Where a stretch of terms is summed
-sequentially in the ordinary way, the kernels do it; everything else goes step by step through
-`elementwise`, which rounds each step from exact information.
+`exact.accumulation`; the tests hold the two together. Stretches of terms are summed by kernels: the
+ordinary ones by `sequential`, those in other modes, fused or compensated by `stepwise`; what neither
+is proven for goes step by step (`steps`), and so do the few additions between stretches.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from fpemu import context, elementwise, exact
+from fpemu import context, exact
 from fpemu.accumulation import compensated, exact_sums
 from fpemu.accumulation.model import Accumulator
 from fpemu.accumulation.sequential import accumulate_products, record
+from fpemu.accumulation.steps import CORRECTION, Steps, Values
 from fpemu.accumulation.stepwise import Stepwise
 from fpemu.accumulation.traps import first_signal
 from fpemu.carriers import carrier_dtype
-from fpemu.chance import Chance
 from fpemu.convert import round_to, watched, without_subnormals
 from fpemu.formats import Format
 from fpemu.reals import Real
-
-Values = tuple[np.ndarray, Format]
-CORRECTION = " correction"  # added to an operation's name where corrections are counted
 
 
 def filled(model: Accumulator) -> Accumulator:
@@ -57,8 +53,9 @@ def accumulate(
 ) -> np.ndarray:
     """``start + a @ b`` by `model`, for carriers of shapes (m, k), (k, n) and (m, n).
 
-    Without `a` the columns of `b` are summed, or with `squares` their squares: shape (1, n). `formats` are those of `a` and `b`;
-    `start` holds values of ``model.result_format``. The result is in that format's carrier.
+    Without `a` the columns of `b` are summed, or with `squares` their squares: shape (1, n). `formats`
+    are those of `a` and `b`; `start` holds values of ``model.result_format``. The result is in that
+    format's carrier. Events are counted at `place` under the name `op`.
     """
     model = filled(model)
     if a is not None and _better_transposed(a.shape[0], b.shape[1], model):
@@ -77,63 +74,8 @@ def _better_transposed(rows: int, columns: int, model: Accumulator) -> bool:
     return columns < 64 and rows > 2 * columns
 
 
-class _Run:
-    """One accumulation: terms, and the roundings done so far."""
-
-    def __init__(
-        self, a, b, formats, model: Accumulator, place: str, op: str, squares: bool = False
-    ) -> None:
-        self.squares = squares
-        self.a, self.b, self.formats, self.model = a, b, formats, model
-        self.place, self.op, self.done = place, op, 0
-        self.start: np.ndarray | None = None
-        self.transposed = False  # for messages
-        self.f: Format = model.format
-        self.c: Format = model.correction or model.format
-        self.shape = (1 if a is None else a.shape[0], b.shape[1])
-        self.chance = Chance(model.seed or 0, model.random_bits or 24)
-        self.settings: dict[str, Any] = {
-            "rounding": model.rounding,
-            "saturation": model.saturation,
-            "subnormals": model.subnormals,
-        }
-        self.usual = (model.rounding, model.subnormals) == ("nearest_even", "gradual")
-        plain = model.product is None and model.round_every is None and not squares
-        self.by_kernel = self.usual and plain and self.f.signed and self.f.has_zero
-
-    # -- steps --------------------------------------------------------------------------------
-
-    def step(self, op: str, *operands: Values, f: Format, part: str = "") -> Values:
-        """`op` rounded to `f`, for all elements of the result; `part` is what of the sum it is, unless
-        a product or the sum itself."""
-        chance = self.chance.derived(self.done)
-        self.done += 1
-        values, formats = zip(*operands, strict=True)
-        whole = tuple(np.broadcast_to(v, self.shape) for v in values)
-        rounded = elementwise.apply_between(
-            *(op, whole, formats, f),
-            **self.settings,
-            chance=chance,
-            place=self.place,
-            count_as=self.op + part,
-        )
-        return rounded, f
-
-    def term(self, k: int) -> tuple[Values, ...]:
-        row: Values = (self.b[k][None, :], self.formats[1])
-        if self.a is None:
-            return (row, row) if self.squares else (row,)
-        return (self.a[:, k][:, None], self.formats[0]), row
-
-    def rounded_term(self, k: int) -> Values:
-        term = self.term(k)
-        op = "convert" if len(term) == 1 else "multiply"
-        return self.step(op, *term, f=self.model.product or self.f)
-
-    def zero(self, f: Format) -> Values:
-        return np.zeros(self.shape, carrier_dtype(f)), f
-
-    # -- sums ---------------------------------------------------------------------------------
+class _Run(Steps):
+    """One accumulation."""
 
     def sequential(self, terms: np.ndarray, begin: Values) -> Values:
         """The terms with these numbers, one after another."""
@@ -154,7 +96,7 @@ class _Run:
         """The same without roundings in between, in any mode."""
         fused = self.model.product == "exact"
         plan = self._plan("sequential", None if fused else self.model.product or self.f)
-        done = self._by_plan(plan, self._operands(terms), begin, self.squares)
+        done = self._by_plan(plan, self._operands(terms), begin, self.squares, _offset(terms))
         if done is not None:
             return done[0], self.f
         total = begin
@@ -289,7 +231,7 @@ class _Run:
                 partial = [self.step("add", *p, f=f) if len(p) == 2 else p[0] for p in pairs]
             return self._with_start(given, partial[0])
         if kind == "ring":
-            return self._with_start(given, self._ring(partial, number))
+            return self._with_start(given, self.ring(partial, number))
         total = begin
         for p in partial:
             total = self.step("add", total, p, f=outer)
@@ -305,22 +247,6 @@ class _Run:
         left = self._pairwise(terms[:half], most)
         return self.step("add", left, self._pairwise(terms[half:], most), f=self.f)
 
-    def _ring(self, partial: list[Values], ranks: int) -> Values:
-        """Element by element of the result another rank begins."""
-        stack = np.stack([values for values, _ in partial])
-        size = self.shape[0] * self.shape[1]
-        owner = np.repeat(
-            np.arange(ranks), [len(s) for s in np.array_split(np.arange(size), ranks)]
-        )
-        owner = owner.reshape(self.shape)
-        rows, columns = np.indices(self.shape)
-        total: Values = (stack[(owner + 1) % ranks, rows, columns], self.f)
-        for i in range(2, ranks + 1):
-            total = self.step(
-                "add", total, (stack[(owner + i) % ranks, rows, columns], self.f), f=self.f
-            )
-        return total
-
     def _compensated(self, order: str, terms: np.ndarray, begin: Values) -> Values:
         """Kahan's or Neumaier's sum of the terms with these numbers."""
         product = self.model.product or self.f
@@ -335,7 +261,7 @@ class _Run:
             self._plan(order, product), self._operands(terms), begin, self.squares
         )
         if pair is None:
-            step_by_step = self._kahan if order == "kahan" else self._neumaier
+            step_by_step = self.kahan if order == "kahan" else self.neumaier
             return step_by_step((self.rounded_term(k) for k in terms.tolist()), begin)
         total: Values = (pair[0], self.f)
         return total if order == "kahan" else self.step("add", total, (pair[1], self.c), f=self.f)
@@ -350,39 +276,8 @@ class _Run:
         first = np.broadcast_to(begin[0], self.shape).reshape(1, -1)
         pair = self._by_plan(plan, (np.ones((1, len(flat))), flat), (first, self.f))
         if pair is None:
-            return self._kahan(partial, begin)
+            return self.kahan(partial, begin)
         return pair[0].reshape(self.shape), self.f
-
-    def _kahan(self, terms: Iterable[Values], begin: Values) -> Values:
-        total, error = begin, self.zero(self.c)
-        for x in terms:
-            corrected = self.step("subtract", x, error, f=self.c, part=CORRECTION)
-            new = self.step("add", total, corrected, f=self.f)
-            gained = self.step("subtract", new, total, f=self.c, part=CORRECTION)
-            error = self.step("subtract", gained, corrected, f=self.c, part=CORRECTION)
-            total = new
-        return total
-
-    def _neumaier(self, terms: Iterable[Values], begin: Values) -> Values:
-        total, error = begin, self.zero(self.c)
-        for x in terms:
-            new = self.step("add", total, x, f=self.f)
-            with np.errstate(invalid="ignore"):
-                first = np.abs(total[0]) >= np.abs(x[0])
-            # Which of the two is larger differs by element, and with it perhaps the format.
-            pairs = [(total, x), (x, total)]
-            if total[1] == x[1]:
-                larger, smaller = (np.where(first, p[0], q[0]) for p, q in zip(*pairs, strict=True))
-                pairs = [((larger, self.f), (smaller, self.f))]
-            losses, kept = [], self.done
-            for large, small in pairs:
-                self.done = kept
-                rest = self.step("subtract", large, new, f=self.c, part=CORRECTION)
-                losses.append(self.step("add", rest, small, f=self.c, part=CORRECTION)[0])
-            loss = losses[0] if len(losses) == 1 else np.where(first, *losses)
-            error = self.step("add", error, (loss, self.c), f=self.c, part=CORRECTION)
-            total = new
-        return self.step("add", total, error, f=self.f)
 
     def _exactly(self, begin: Values) -> np.ndarray:
         """One rounding of the exact sum."""
