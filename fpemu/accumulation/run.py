@@ -22,6 +22,7 @@ from fpemu.accumulation.steps import CORRECTION, Steps, Values
 from fpemu.accumulation.stepwise import Stepwise
 from fpemu.accumulation.traps import first_signal
 from fpemu.carriers import carrier_dtype
+from fpemu.chance import Chance
 from fpemu.convert import round_to, watched, without_subnormals
 from fpemu.formats import Format
 from fpemu.reals import Real
@@ -207,10 +208,7 @@ class _Run(Steps):
         if kind == "exact":
             return self._exactly(begin)
         if kind == "permuted":
-            drawn = np.array(
-                [exact.random_integer(i, number, 64) for i in terms.tolist()], np.uint64
-            )
-            terms = terms[np.argsort(drawn, kind="stable")]
+            terms = _permutation(len(terms), number)
         if kind in ("sequential", "permuted") and not model.promote:
             return self.sequential(terms, begin)[0]
         if kind in ("kahan", "neumaier"):
@@ -331,6 +329,15 @@ def _item(values: np.ndarray, i: int, j: int) -> Any:
     """An element as a Python number; objects are such already."""
     x = values[i, j]
     return x.item() if isinstance(x, np.generic) else x
+
+
+def _permutation(count: int, seed: int) -> np.ndarray:
+    """0 to count - 1 in the order of the numbers drawn for them."""
+    from fpemu.kernels import philox
+
+    drawn = np.empty(count, np.uint64)
+    philox.both_words(*Chance(seed).words, drawn)
+    return np.argsort(drawn, kind="stable")
 
 
 def _offset(terms: np.ndarray) -> int:

@@ -95,3 +95,15 @@ def thresholds(tile, seeds, random_bits, out):
         fill_first(tile, min(BLOCKS, row.size), seeds[s, 0], seeds[s, 1], words)
         for i in range(row.size):
             row[i] = 1.0 - np.float64(right32(np.int32(words[i]), dropped)) * last
+
+
+@kernel
+def both_words(seed_low, seed_high, out):
+    """The two words of elements 0, 1, 2, ... as one uint64 each, the first word above the second."""
+    first, second = np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
+    for tile in range((out.size + TILE - 1) // TILE):
+        fill_first(tile, BLOCKS, seed_low, seed_high, first)
+        fill_second(tile, BLOCKS, seed_low, seed_high, second)
+        start = tile * TILE
+        for i in range(min(TILE, out.size - start)):
+            out[start + i] = (np.uint64(first[i]) << np.uint64(32)) | np.uint64(second[i])
