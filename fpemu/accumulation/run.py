@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fpemu import context, exact
+from fpemu import context, elementwise, exact
 from fpemu.accumulation import compensated, exact_sums
 from fpemu.accumulation.model import Accumulator
 from fpemu.accumulation.sequential import accumulate_products, record
@@ -138,9 +138,10 @@ class _Run(Steps):
         operands: tuple[np.ndarray, np.ndarray],
         begin: Values,
         squares: bool = False,
-        offset: int = 0,
+        offset: int | None = 0,
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Total and correction by the kernel, if there is one; the first term is number `offset`."""
+        """Total and correction by the kernel, if there is one; `offset` terms came before, or, if it is
+        None, these are no terms of the sum."""
         a, b = operands
         start = np.broadcast_to(begin[0], (len(a), b.shape[1]))
         if not plan.has_kernel(self.chance.random_bits, (a, b, start)):
@@ -150,12 +151,12 @@ class _Run(Steps):
         self.done += len(b) * plan.roundings
         # Without a correction it is not of the correction's format.
         compensated = plan.order != "sequential"
-        total = found[0].astype(carrier_dtype(self.f))
+        total = found[0].astype(carrier_dtype(plan.accumulator))
         error = found[1].astype(carrier_dtype(self.c)) if compensated else total
         if watching:
             rows = (
                 ("", plan.product, None),
-                ("", self.f, total),
+                ("", plan.accumulator, total),
                 (CORRECTION, self.c if compensated else None, None),
             )
             for (part, f, result), counts in zip(rows, found[2], strict=True):
@@ -220,9 +221,10 @@ class _Run(Steps):
         else:
             size = model.promote[1] if model.promote else number
             groups = [terms[i : i + size] for i in range(0, len(terms), size)]
-        partial = [self.sequential(group, self.zero(f)) for group in groups]
+        sums = self._partial_sums(groups)
         if kind == "fabsum":
-            return self._kahan_of_partial_sums(partial, begin)[0]
+            return self._sum_of_sums("kahan", sums, begin)[0]
+        partial: list[Values] = [(one, f) for one in sums]
         if kind == "tree":
             while len(partial) > 1:
                 pairs = [partial[i : i + 2] for i in range(0, len(partial), 2)]
@@ -230,20 +232,61 @@ class _Run(Steps):
             return self._with_start(given, partial[0])
         if kind == "ring":
             return self._with_start(given, self.ring(partial, number))
-        total = begin
-        for p in partial:
-            total = self.step("add", total, p, f=outer)
-        return total[0]
+        return self._sum_of_sums("sequential", sums, begin)[0]
+
+    @property
+    def _side_by_side(self) -> bool:
+        """Whether parts of a sum may be computed as columns of another: not where the element or the
+        number of the step decides something, nor the term."""
+        return self.a is None and self.model.rounding != "stochastic" and not watched()
+
+    def _partial_sums(self, groups: list[np.ndarray]) -> np.ndarray:
+        """The sequential sums of groups of terms: shape (groups, m, n)."""
+        out = np.empty((len(groups), *self.shape), carrier_dtype(self.f))
+        if not self._side_by_side:
+            for i, group in enumerate(groups):
+                out[i] = self.sequential(group, self.zero(self.f))[0]
+            return out
+        sizes = np.array([len(group) for group in groups], int)
+        for size in np.unique(sizes).tolist():
+            which = np.flatnonzero(sizes == size)
+            terms = np.stack([groups[i] for i in which.tolist()], axis=1)  # (size, groups)
+            columns = self.b[terms].reshape(size, len(which) * self.shape[1])
+            run = _Run(None, columns, self.formats, self.model, self.place, self.op, self.squares)
+            total = run.sequential(np.arange(size), run.zero(self.f))[0]
+            out[which] = total.reshape(len(which), *self.shape)
+        return out
 
     def _with_start(self, start: Values | None, total: Values) -> np.ndarray:
         return total[0] if start is None else self.step("add", start, total, f=self.f)[0]
 
     def _pairwise(self, terms: np.ndarray, most: int) -> Values:
+        if self._side_by_side:
+            return self._pairwise_at_once([terms], most)[0], self.f
         if len(terms) <= most:
             return self.sequential(terms, self.zero(self.f))
         half = len(terms) // 2
         left = self._pairwise(terms[:half], most)
         return self.step("add", left, self._pairwise(terms[half:], most), f=self.f)
+
+    def _pairwise_at_once(self, groups: list[np.ndarray], most: int) -> np.ndarray:
+        """The pairwise sums of groups of terms, of nearly equal lengths."""
+        large = np.array([len(group) > most for group in groups], bool)
+        out = np.empty((len(groups), *self.shape), carrier_dtype(self.f))
+        small = [group for group in groups if len(group) <= most]
+        if small:
+            out[~large] = self._partial_sums(small)
+        if large.any():
+            halves = [
+                half
+                for group in groups
+                if len(group) > most
+                for half in (group[: len(group) // 2], group[len(group) // 2 :])
+            ]
+            sums = self._pairwise_at_once(halves, most)
+            pairs, formats = (sums[::2], sums[1::2]), (self.f, self.f)
+            out[large] = elementwise.apply_between("add", pairs, formats, self.f, **self.settings)
+        return out
 
     def _compensated(self, order: str, terms: np.ndarray, begin: Values) -> Values:
         """Kahan's or Neumaier's sum of the terms with these numbers."""
@@ -264,18 +307,30 @@ class _Run(Steps):
         total: Values = (pair[0], self.f)
         return total if order == "kahan" else self.step("add", total, (pair[1], self.c), f=self.f)
 
-    def _kahan_of_partial_sums(self, partial: list[Values], begin: Values) -> Values:
-        if not partial:
+    def _sum_of_sums(self, order: str, sums: np.ndarray, begin: Values) -> Values:
+        """Sums of the accumulator's format, shape (sums, m, n), added one after another (or by
+        Kahan's method) in that of the result."""
+        outer = self.model.result_format
+        if not len(sums):
             return begin
-        flat = np.stack([values.reshape(-1) for values, _ in partial])
+        flat = sums.reshape(len(sums), self.shape[0] * self.shape[1])
         if "daz" in self.settings["subnormals"]:
             flat = without_subnormals(flat, self.f)
-        plan = dataclasses.replace(self._plan("kahan", None), operands=(self.f, self.f))
+        plan = dataclasses.replace(
+            self._plan(order, None), operands=(self.f, self.f), accumulator=outer
+        )
         first = np.broadcast_to(begin[0], self.shape).reshape(1, -1)
-        pair = self._by_plan(plan, (np.ones((1, len(flat))), flat), (first, self.f))
-        if pair is None:
+        operands = (np.ones((1, len(flat))), flat)
+        pair = self._by_plan(plan, operands, (first, outer), offset=None)
+        if pair is not None:
+            return pair[0].reshape(self.shape), outer
+        partial: list[Values] = [(one, self.f) for one in sums]
+        if order == "kahan":
             return self.kahan(partial, begin)
-        return pair[0].reshape(self.shape), self.f
+        total = begin
+        for one in partial:
+            total = self.step("add", total, one, f=outer)
+        return total
 
     def _exactly(self, begin: Values) -> np.ndarray:
         """One rounding of the exact sum."""
