@@ -185,6 +185,40 @@ def test_the_product_is_rounded_where_it_says():
     assert fp.matmul(x, y).item() == 2.0**-136
 
 
+@pytest.mark.parametrize(
+    ("rounding", "want"),
+    # 1 and its neighbours; a sum in float32, or in float64, is 1 and then stays so.
+    [
+        ("nearest_even", 1.0),
+        ("toward_positive", 1 + 2.0**-7),
+        ("toward_negative", 1.0),
+        ("to_odd", 1 + 2.0**-7),
+    ],
+)
+def test_directed_modes_see_what_float64_drops(rounding, want):
+    terms = fp.array([1.0, 2.0**-100], "bf16")
+    model = Accumulator(fp.BF16, rounding=rounding)
+    assert fp.sum(terms, accumulate=model).item() == want
+    row, column = fp.array([[1.0, 2.0**-50]], "bf16"), fp.array([[1.0], [2.0**-50]], "bf16")
+    for product in (None, "exact"):
+        model = Accumulator(fp.BF16, product=product, rounding=rounding)
+        assert fp.matmul(row, column, accumulate=model).item() == want
+
+
+def test_random_rounding_sees_what_float32_drops():
+    # 2**-25 is 2**-18 of the gap of BF16 above 1, and below half a gap of float32's there.
+    terms = fp.array(np.stack([np.ones(1 << 20), np.full(1 << 20, 2.0**-25)]), "bf16")
+    model = Accumulator(fp.BF16, rounding="stochastic", seed=11, random_bits=24)
+    sums = fp.sum(terms, 0, accumulate=model).to_numpy()
+    # The last of four roundings: terms are rounded, too, though they are values already.
+    seed = Chance(11, 24).derived(3).seed
+    want = fp.quantize(
+        np.full(1 << 20, 1 + 2.0**-25), "bf16", rounding="stochastic", seed=seed, random_bits=24
+    )
+    assert_same(sums, want, want)
+    assert 0 < np.count_nonzero(sums > 1) < 20  # 4 are to be expected
+
+
 def test_compensated_sums_keep_what_plain_ones_lose():
     x = np.float16([2048, *[0.5] * 64])
     assert fp.sum(x).item() == 2048
