@@ -120,24 +120,26 @@ class _Run:
 
     def sequential(self, terms: np.ndarray, begin: Values) -> Values:
         """The terms with these numbers, one after another."""
+        # How many terms of the whole sum come before these.
+        before = int(terms[0]) if len(terms) and self.model.kind != "permuted" else 0
         if self.by_kernel:
-            return self._by_kernel(terms, begin)
+            return self._by_kernel(terms, begin, before)
         if self.model.round_every is None:
-            return self._stretch(terms, begin)
+            return self._stretch(terms, begin, before)
         between, size = self.model.round_every
         total = begin
         for i in range(0, len(terms), size):
-            total = self._stretch(terms[i : i + size], total)
+            total = self._stretch(terms[i : i + size], total, before + i)
             if i + size <= len(terms):
                 rounded, _ = self.step("convert", total, f=between)
                 total = self.step("convert", (rounded, self.f), f=self.f)
         return total
 
-    def _stretch(self, terms: np.ndarray, begin: Values) -> Values:
+    def _stretch(self, terms: np.ndarray, begin: Values, before: int) -> Values:
         """The same without roundings in between, in any mode."""
         fused = self.model.product == "exact"
         plan = self._plan("sequential", None if fused else self.model.product or self.f)
-        done = self._by_plan(plan, self._operands(terms), begin, self.squares)
+        done = self._by_plan(plan, self._operands(terms), begin, self.squares, before)
         if done is not None:
             return done[0], self.f
         total = begin
@@ -178,9 +180,10 @@ class _Run:
         operands: tuple[np.ndarray, np.ndarray],
         begin: Values,
         squares: bool = False,
-        offset: int = 0,
+        before: int | None = 0,
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Total and correction by the kernel, if there is one; the first term is number `offset`."""
+        """Total and correction by the kernel, if there is one. `before` is how many terms of the whole
+        sum come before these; None says that these are no terms but sums of terms."""
         a, b = operands
         start = np.broadcast_to(begin[0], (len(a), b.shape[1]))
         if not plan.has_kernel(self.chance.random_bits, (a, b, start)):
@@ -201,10 +204,10 @@ class _Run:
             for (part, f, result), counts in zip(rows, found[2], strict=True):
                 if f is not None:
                     where = (self.place, self.op + part)
-                    record(*where, f, counts, plan.saturation, result, offset)
+                    record(*where, f, counts, plan.saturation, result, before)
         return total, error
 
-    def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
+    def _by_kernel(self, terms: np.ndarray, begin: Values, before: int) -> Values:
         left, right = self._operands(terms)
         formats = (self.formats[1] if self.a is None else self.formats[0], self.formats[1], self.f)
         total = accumulate_products(
@@ -215,7 +218,7 @@ class _Run:
             saturation=self.settings["saturation"],
             place=self.place,
             op=self.op,
-            offset=_offset(terms),
+            offset=before,
         )
         return total, self.f
 
@@ -312,7 +315,7 @@ class _Run:
             flat = without_subnormals(flat, self.f)
         plan = dataclasses.replace(self._plan("kahan", None), operands=(self.f, self.f))
         first = np.broadcast_to(begin[0], self.shape).reshape(1, -1)
-        pair = self._by_plan(plan, (np.ones((1, len(flat))), flat), (first, self.f))
+        pair = self._by_plan(plan, (np.ones((1, len(flat))), flat), (first, self.f), before=None)
         if pair is None:
             return self._kahan(partial, begin)
         return pair[0].reshape(self.shape), self.f
@@ -400,11 +403,6 @@ def _item(values: np.ndarray, i: int, j: int) -> Any:
     """An element as a Python number; objects are such already."""
     x = values[i, j]
     return x.item() if isinstance(x, np.generic) else x
-
-
-def _offset(terms: np.ndarray) -> int:
-    """The number of the first term, for terms that follow one another in the sum."""
-    return int(terms[0]) if len(terms) and _in_order(terms) else 0
 
 
 def _in_order(terms: np.ndarray) -> bool:

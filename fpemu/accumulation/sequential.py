@@ -170,9 +170,9 @@ def record(
     seen: np.ndarray,
     saturation: str,
     result: np.ndarray | None = None,
-    offset: int = 0,
+    offset: int | None = 0,
 ) -> None:
-    """Tell what a kernel has `seen` in some terms, after `offset` others."""
+    """Tell what a kernel has `seen` in some terms, after `offset` others; None if they are no terms."""
     from fpemu.kernels import counting
 
     counts = {name: int(seen[getattr(counting, name.upper())]) for name in counting.NAMES}
@@ -180,7 +180,7 @@ def record(
     counts["saturated"] = counts["overflow"] if saturation != "none" else 0
     first = int(seen[counting.FIRST_OVERFLOW])
     extremes = {
-        "first_overflow": None if first < 0 else offset + first + 1,
+        "first_overflow": None if first < 0 or offset is None else offset + first + 1,
         "bits_cancelled": int(seen[counting.BITS_CANCELLED]),
     }
     _tell(place, op, f, counts, result, extremes)
