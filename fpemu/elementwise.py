@@ -352,11 +352,13 @@ def _by_reference(op, wide, f, settings, chance, watched, place, count_as) -> np
 
 
 def _sources(op: str, wide) -> np.ndarray:
-    """The exact results as float64, good enough to tell zero from everything else."""
+    """The exact results as float64, made odd: good enough to tell zeros and exponents."""
     values = []
     for numbers in _rows(wide):
         value, _ = exact.exact_result(op, *numbers)
-        values.append(1.0 if isinstance(value, Fraction) else float(value))
+        if isinstance(value, Fraction):
+            value = exact.round_to(value, FP64, rounding="to_odd")
+        values.append(float(value))
     return np.array(values).reshape(wide[0].shape)
 
 

@@ -78,7 +78,7 @@ def spied(monkeypatch) -> list[bool]:
 def step_by_step(monkeypatch):
     """Every step through `elementwise`."""
 
-    def sequential(self, terms, begin):
+    def sequential(self, terms, begin, before):
         self.by_kernel = False
         return run._Run.sequential(self, terms, begin)
 
@@ -231,6 +231,74 @@ def test_where_a_sum_overflows_and_what_cancels():
     # 1024 - 1023 = 1 cancels ten bits; 9 - 8 = 1 three; 1 - 1 all of them.
     assert (t.count("cancelled"), t.bits_cancelled()) == (3, 10)
     assert t.to_dicts()[-1]["bits_cancelled"] == 10
+
+
+@pytest.mark.parametrize(
+    ("order", "options", "want"),
+    [
+        ("blocked:4", {}, 6),
+        ("blocked:4", {"rounding": "toward_positive"}, 6),
+        ("blocked:4", {"product": "exact"}, 6),
+        ("fabsum:4", {"rounding": "nearest_away"}, 6),
+        ("fabsum:1", {"rounding": "nearest_away"}, None),  # only where sums of blocks are added
+        ("sequential", {"promote": ("fp32", 4), "rounding": "toward_positive"}, 6),
+        ("sequential", {"round_every": ("bf16", 4)}, 6),
+        ("permuted:1", {"rounding": "toward_positive"}, 8),
+    ],
+)
+def test_terms_are_numbered_through_all_blocks(order, options, want):
+    x = np.float16([1, 1, 1, 1, 60000, 60000, 1, 1])
+    with fp.trace() as t:
+        fp.sum(x, accumulate=Accumulator("fp16", order, **options))
+    assert t.count("overflow") > 0
+    assert t.first_overflow() == want
+
+
+def test_cumsum_numbers_its_terms():
+    with (
+        fp.arithmetic(rounding="toward_positive"),
+        fp.trace() as t,
+    ):
+        fp.cumsum(np.float16([1, 1, 60000, 60000]))
+    assert t.first_overflow() == 4
+
+
+@pytest.mark.parametrize("order", ["kahan", "neumaier"])
+def test_compensated_sums_in_fp64_saturate(order):
+    x = np.array([[1e308], [1e308], [1.0]])
+    model = Accumulator("fp64", order, saturation="finite")
+    got = fp.sum(x, 0, accumulate=model)
+    with fp.trace():  # another road
+        assert fp.sum(x, 0, accumulate=model).tolist() == got.tolist() == [fp.FP64.max]
+    small = np.array([1.0, 1e-17, 1e-17])
+    assert fp.sum(small, accumulate=model).item() == math.fsum(small)
+
+
+@pytest.mark.parametrize("rounding", ["toward_positive", "toward_negative", "to_odd"])
+def test_single_values_need_not_lie_where_products_do(rounding):
+    # Values from 2**31 to below 2**49: their products fill the accumulator's range, they do not.
+    large = fp.Format("large", 4, 4, bias=-34)
+    f = fp.Format("larger", 5, 10, bias=-71)
+    model = Accumulator(f, product="exact", rounding=rounding)
+    x, start = 2.0**31, 2.0**101
+    got = accumulation.accumulate(None, np.array([[x]]), (large,) * 2, model, np.array([[start]]))
+    assert same(got[0, 0], exact.round_to(Fraction(x) + Fraction(start), f, rounding=rounding))
+
+
+def test_corrections_beyond_float64_trouble_no_plain_sum():
+    model = Accumulator("fp16", "fabsum:2", correction=fp.p3109(15, 2), rounding="nearest_away")
+    assert fp.sum(np.float16([1, 2, 1, 2]), accumulate=model).item() == 6
+
+
+def test_what_the_reference_computes_does_not_cancel_more():
+    # 50 bits leave float64 no room.
+    for f in (fp.FP64, fp.Format("precise", 8, 49)):
+        with fp.arithmetic(rounding="toward_positive"), fp.trace() as t:
+            fp.sum(fp.array([1.0, 8.0, 16.0], f))
+        assert t.count("cancelled") == 0
+        with fp.arithmetic(rounding="toward_positive"), fp.trace() as t:
+            fp.array([8.0, 8.0, 8.0], f) - fp.array([1.0, 7.0, 8.0], f)
+        assert t.count("cancelled") == 2
 
 
 # -- bugs that must be seen -----------------------------------------------------------------------

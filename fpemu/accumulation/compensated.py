@@ -45,6 +45,10 @@ def run(
         len(total),
         total.size * len(right),
     )
+    # An infinity stays one or becomes NaN: without any at the end nothing has overflowed.
+    unsaturated = kind == compensated.NATIVE and saturation != "none"
+    if unsaturated and not (np.isfinite(total).all() and np.isfinite(error).all()):
+        return None
     for values in (total, error):
         values[np.isnan(values)] = np.nan  # the one positive quiet NaN
     return total, error

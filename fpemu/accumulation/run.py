@@ -80,24 +80,26 @@ class _Run(Steps):
 
     def sequential(self, terms: np.ndarray, begin: Values) -> Values:
         """The terms with these numbers, one after another."""
+        # How many terms of the whole sum come before these.
+        before = int(terms[0]) if len(terms) and self.model.kind != "permuted" else 0
         if self.by_kernel:
-            return self._by_kernel(terms, begin)
+            return self._by_kernel(terms, begin, before)
         if self.model.round_every is None:
-            return self._stretch(terms, begin)
+            return self._stretch(terms, begin, before)
         between, size = self.model.round_every
         total = begin
         for i in range(0, len(terms), size):
-            total = self._stretch(terms[i : i + size], total)
+            total = self._stretch(terms[i : i + size], total, before + i)
             if i + size <= len(terms):
                 rounded, _ = self.step("convert", total, f=between)
                 total = self.step("convert", (rounded, self.f), f=self.f)
         return total
 
-    def _stretch(self, terms: np.ndarray, begin: Values) -> Values:
+    def _stretch(self, terms: np.ndarray, begin: Values, before: int) -> Values:
         """The same without roundings in between, in any mode."""
         fused = self.model.product == "exact"
         plan = self._plan("sequential", None if fused else self.model.product or self.f)
-        done = self._by_plan(plan, self._operands(terms), begin, self.squares, _offset(terms))
+        done = self._by_plan(plan, self._operands(terms), begin, self.squares, before)
         if done is not None:
             return done[0], self.f
         total = begin
@@ -138,10 +140,10 @@ class _Run(Steps):
         operands: tuple[np.ndarray, np.ndarray],
         begin: Values,
         squares: bool = False,
-        offset: int | None = 0,
+        before: int | None = 0,
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Total and correction by the kernel, if there is one; `offset` terms came before, or, if it is
-        None, these are no terms of the sum."""
+        """Total and correction by the kernel, if there is one. `before` is how many terms of the whole
+        sum come before these; None says that these are no terms but sums of terms."""
         a, b = operands
         start = np.broadcast_to(begin[0], (len(a), b.shape[1]))
         if not plan.has_kernel(self.chance.random_bits, (a, b, start)):
@@ -162,10 +164,10 @@ class _Run(Steps):
             for (part, f, result), counts in zip(rows, found[2], strict=True):
                 if f is not None:
                     where = (self.place, self.op + part)
-                    record(*where, f, counts, plan.saturation, result, offset, self.example)
+                    record(*where, f, counts, plan.saturation, result, before, self.example)
         return total, error
 
-    def _by_kernel(self, terms: np.ndarray, begin: Values) -> Values:
+    def _by_kernel(self, terms: np.ndarray, begin: Values, before: int) -> Values:
         left, right = self._operands(terms)
         formats = (self.formats[1] if self.a is None else self.formats[0], self.formats[1], self.f)
         total = accumulate_products(
@@ -176,7 +178,7 @@ class _Run(Steps):
             saturation=self.settings["saturation"],
             place=self.place,
             op=self.op,
-            offset=_offset(terms),
+            offset=before,
             example=self.example,
         )
         return total, self.f
@@ -321,7 +323,7 @@ class _Run(Steps):
         )
         first = np.broadcast_to(begin[0], self.shape).reshape(1, -1)
         operands = (np.ones((1, len(flat))), flat)
-        pair = self._by_plan(plan, operands, (first, outer), offset=None)
+        pair = self._by_plan(plan, operands, (first, outer), before=None)
         if pair is not None:
             return pair[0].reshape(self.shape), outer
         partial: list[Values] = [(one, self.f) for one in sums]
@@ -393,11 +395,6 @@ def _permutation(count: int, seed: int) -> np.ndarray:
     drawn = np.empty(count, np.uint64)
     philox.both_words(*Chance(seed).words, drawn)
     return np.argsort(drawn, kind="stable")
-
-
-def _offset(terms: np.ndarray) -> int:
-    """The number of the first term, for terms that follow one another in the sum."""
-    return int(terms[0]) if len(terms) and _in_order(terms) else 0
 
 
 def _in_order(terms: np.ndarray) -> bool:

@@ -90,6 +90,8 @@ class Stepwise:
             a, b = self.operands
             lowest = a.emin - a.fraction_bits + b.emin - b.fraction_bits
             addends.append((lowest, a.emax + b.emax + 1))
+            # Terms that are single values have their own range, which products may not cover.
+            addends += [(g.emin - g.fraction_bits, g.emax) for g in self.operands]
         lowest = min(low for low, _ in addends)
         highest = max(high for _, high in addends)
         return highest + 2 - lowest > 53
@@ -117,7 +119,9 @@ class Stepwise:
         mode += stepwise.COUNTING if tininess else 0
         order = getattr(stepwise, self.order.upper())
         loop = stepwise.loop(order, mode, self.product is None, self.needs_odd or bool(tininess))
-        rounded = (self.product or self.accumulator, self.accumulator, self.correction)
+        # Without corrections it does not matter what their format is: it need not fit.
+        correction = self.correction if self.order != "sequential" else self.accumulator
+        rounded = (self.product or self.accumulator, self.accumulator, correction)
         places = tuple(self._place(g, tininess or "after") for g in rounded)
         left, right = (np.ascontiguousarray(v, np.float64) for v in (a, b))
         total = np.array(start, np.float64, order="C")
