@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
+import fpemu as fp
+from fpemu.accumulation import threads
 from fpemu.bench import arrays as bench
+from fpemu.bench import peers, products
 from fpemu.cli.main import main
 from fpemu.rounding import ROUNDING
 
@@ -55,12 +59,57 @@ def test_the_median_is_of_ratios():
 def test_products_are_measured_in_every_format(capsys):
     assert main(["bench", "matmul", "--n", "20", "--repeats", "1", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
-    ours = {(row["format"], row["mode"]) for row in found["rows"] if row["what"] == "fpemu"}
-    assert ours >= {
+    products = [row for row in found["rows"] if row["table"] == "matmul"]
+    ours = {(row["format"], row["mode"]): row for row in products if row["what"] == "fpemu"}
+    assert ours.keys() >= {
         ("fp16", "fp16 sequential"),
         ("e4m3", "fp32 exact"),
         ("fp32", "fp32 sequential"),
     }
-    assert found["rows"][0]["ratio"] == 1
+    assert products[0]["ratio"] == 1
+    assert {row["what"] for row in products} >= {"Numba, plain loop", "NumPy, loop over k"}
+    # Labels are true: where each step is rounded, a sum of ones stops where gaps get to be 2.
+    for row in products:
+        if row["mode"] == f"{row['format']} sequential" and row["format"] != "e3m4":
+            stop = 2.0 ** (fp.as_format(row["format"]).precision)
+            assert row["ones"] == min(stop, 4096), row
+        elif "at the end" in row["mode"] or "kahan" in row["mode"]:
+            assert row["ones"] == 4096, row
+    pairs = [row for row in found["rows"] if row["table"] == "matmul pairs"]
+    assert {row["against"] for row in pairs} == {
+        "the same on 1 thread",
+        "a plain float32 loop, 1 thread",
+    }
     assert main(["bench", "matmul", "--n", "8", "--repeats", "1"]) == 0
-    assert "10^9 multiply-adds/s" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "multiply-adds" in out
+    assert "a plain float32 loop" in out
+
+
+def test_peers_that_are_missing_or_do_not_load_are_named(capsys, monkeypatch):
+    def broken(a, b):
+        raise RuntimeError("no compiler")
+
+    here = next(peers.everyone())
+    gone = peers.Contender("gone", "fp16", "fp16 sequential", broken, needs="no_such_module")
+    silent = peers.Contender("silent", "fp16", "fp16 sequential", broken)
+    monkeypatch.setattr(products, "everyone", lambda: iter([here, gone, silent]))
+    monkeypatch.setattr(products, "PRODUCTS", [])
+    monkeypatch.setattr(products, "THREADED", ())
+    monkeypatch.setattr(products, "COSTS", ())
+    assert main(["bench", "matmul", "--n", "4", "--repeats", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "left out: no_such_module (not installed)" in out
+    assert "left out: silent (no compiler)" in out
+
+
+def test_threads_are_given_back():
+    before = threads.threads()
+
+    def interrupted():
+        with products.threads_used(1):
+            raise KeyboardInterrupt(threads.threads())
+
+    with pytest.raises(KeyboardInterrupt, match="1"):
+        interrupted()
+    assert threads.threads() == before

@@ -27,9 +27,9 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table per kind of measurement; ratios above their target are marked, never errors."""
-    from fpemu.accumulation import threads
     from fpemu.bench import arrays as bench
     from fpemu.bench import products
+    from fpemu.bench.peers import LeftOut
 
     tables = (*bench.TABLES, "matmul")
     chosen = tuple(options.tables) or tables
@@ -39,23 +39,56 @@ def run(options: argparse.Namespace) -> int:
     planned = list(bench.rows(chosen, max(options.size, 1), max(options.repeats, 1)))
     if "matmul" in chosen:
         planned += products.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
-    measured = []
+    interrupted = False
+    missing = products.contenders()[1] if "matmul" in chosen else []
+    measured, left_out = [], [f"{name} (not installed)" for name in missing]
     try:
         for number, (label, measure) in enumerate(planned, 1):
             say(f"{number}/{len(planned)} {label}")
-            measured.append(measure())
+            try:
+                measured.append(measure())
+            except LeftOut as error:
+                left_out.append(str(error))
     except KeyboardInterrupt:
+        interrupted = True
         say("interrupted: results so far follow")
     if options.json:
-        print_json([{"machine": bench.machine(), "rows": [asdict(row) for row in measured]}])
+        found = {"machine": bench.machine(), "left_out": left_out}
+        print_json([found | {"rows": [asdict(row) for row in measured]}])
     else:
         for name in chosen:
-            _print([row for row in measured if row.table == name])
-        if "matmul" in chosen:
-            print(f"threads for products: {threads.threads()} (torch and float16: 1)")
+            if name == "matmul":
+                _print_products([row for row in measured if row.table.startswith(name)])
+            else:
+                _print([row for row in measured if row.table == name])
+        for name in left_out:
+            print(f"left out: {name}")
         facts = (f"{key} {value}" for key, value in bench.machine().items())
         print(", ".join(facts))
-    return 0 if len(measured) == len(planned) else 130
+    return 130 if interrupted else 0
+
+
+def _print_products(rows) -> None:
+    """The products beside each other, and then those that were measured in pairs."""
+    header = ["matmul", "operands", "accumulation", "threads", "10^9/s", "ratio", "4096 ones"]
+    cells = [
+        [
+            *(r.what, r.format, r.mode, str(r.threads or "own"), f"{1 / r.ns_per_element:.3f}"),
+            *(f"{r.ratio:.2f}", f"{r.ones:g}"),
+        ]
+        for r in rows
+        if r.table == "matmul"
+    ]
+    print(text.table(header, cells))
+    print("10^9/s: multiply-adds; ratio: speed relative to NumPy float16")
+    print("4096 ones: their sum, which tells whether every step is rounded to the format\n")
+    pairs = [
+        [r.mode, str(r.threads), r.against, f"{r.ratio:.2f}"]
+        for r in rows
+        if r.table == "matmul pairs"
+    ]
+    if pairs:
+        print(text.table(["fpemu", "threads", "relative to", "speed"], pairs), end="\n\n")
 
 
 def _print(rows) -> None:
@@ -64,15 +97,6 @@ def _print(rows) -> None:
     if rows[0].table == "start":
         cells = [[row.what, f"{row.ratio:.2f}"] for row in rows]
         print(text.table(["fresh process", "seconds"], cells), end="\n\n")
-        return
-    if rows[0].table == "matmul":
-        cells = [
-            [r.what, r.format, r.mode, f"{1 / r.ns_per_element:.3f}", f"{r.ratio:.1f}"]
-            for r in rows
-        ]
-        header = ["matmul", "operands", "accumulation", "10^9 multiply-adds/s", "ratio"]
-        print(text.table(header, cells))
-        print("ratio: speed relative to NumPy float16\n")
         return
     if rows[0].table == "trace":
         cells = [[r.what, r.against, f"{r.ratio:.2f}", f"{r.ns_per_element:.3f}"] for r in rows]
