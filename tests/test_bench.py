@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import fpemu as fp
 from fpemu.accumulation import threads
 from fpemu.bench import arrays as bench
-from fpemu.bench import peers, products
+from fpemu.bench import assembly, loops, peers, products
 from fpemu.cli.main import main
 from fpemu.rounding import ROUNDING
 
@@ -113,3 +114,61 @@ def test_threads_are_given_back():
     with pytest.raises(KeyboardInterrupt, match="1"):
         interrupted()
     assert threads.threads() == before
+
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+
+@pytest.mark.skipif(not X86, reason="reads the assembly of x86-64")
+@pytest.mark.skipif(X86 and "avx2" not in loops.processor(), reason="no AVX2 here")
+def test_every_inner_loop_of_products_is_packed(capsys):
+    assert main(["bench", "assembly", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert "avx2" in found["machine"]["compiled for"]
+    loops = {row["what"]: row for row in found["rows"]}
+    assert {"E4M3", "BF16", "FP32", "any format in float32", "exact, in bins"} <= loops.keys()
+    assert "any step in float64, nearest even" in loops
+    for what, row in loops.items():
+        assert row["bits"] >= 256, what
+        assert row["elements"] == row["bits"] // (64 if "64" in what or "bins" in what else 32), (
+            what
+        )
+        assert row["turn"] % row["elements"] == 0, what
+    if "f16c" in found["machine"]["compiled for"]:
+        assert "f16c" in loops["FP16"]["uses"]
+    assert "fma" in loops["E4M3"]["uses"] or "fma" not in found["machine"]["compiled for"]
+
+
+SCALAR = """
+outside:
+.LBB0_1:
+	vmulss	(%r10,%r9,4), %xmm0, %xmm1
+	vcvtps2ph	$4, %xmm1, %xmm1
+	jne	.LBB0_1
+.LBB0_2:
+	xorl	%r9d, %r9d
+.LBB0_3:
+	vxorps	%xmm4, %xmm4, %xmm4
+	vpaddq	%zmm12, %zmm29, %zmm29
+	vfmadd213pd	%zmm1, %zmm2, %zmm3
+	je	.LBB0_4
+	jmp	.LBB0_3
+.LBB0_4:
+	decq	%rax
+	jne	.LBB0_2
+"""
+
+
+def test_what_is_computed_one_by_one_is_seen_as_such():
+    first, second = assembly.loops(SCALAR)
+    assert (first.function, first.bits, first.elements, first.uses) == ("outside", 32, 1, ("f16c",))
+    # The outer loop is none of the innermost; setting a register to zero is no arithmetic.
+    assert (second.bits, second.elements, second.length) == (512, 8, 5)
+    assert second.turn("fmadd") == 8
+    assert second.uses == ("avx512", "fma")
+
+
+def test_other_processors_are_refused(capsys, monkeypatch):
+    monkeypatch.setattr(loops.platform, "machine", lambda: "aarch64")
+    assert main(["bench", "assembly"]) == 2
+    assert "only that of x86-64" in capsys.readouterr().err
