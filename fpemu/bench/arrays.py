@@ -241,7 +241,7 @@ def _start(what: str) -> Row:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """What the figures were measured on; the load tells whether the cores were free."""
     versions = {
         name: metadata.version(name)
         for name in ("numpy", "numba", "ml_dtypes", "torch", "gfloat", "pychop", "apytypes")
@@ -250,6 +250,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": str(os.cpu_count()),
+        **({"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}),
         "python": platform.python_version(),
         **versions,
     }
