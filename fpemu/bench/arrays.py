@@ -31,7 +31,8 @@ TABLES = ("quantize", "elementwise", "trace", "start")
 
 @dataclass
 class Row:
-    """One measurement: `ratio` is the median of the times relative to `against`."""
+    """One measurement: `ratio` is the median of the times relative to `against`; for products of the
+    speeds, with the number of threads (None: the library's choice) and what 4096 ones add up to."""
 
     table: str
     what: str
@@ -41,6 +42,8 @@ class Row:
     ratio: float
     ns_per_element: float
     target: float | None = None
+    threads: int | None = 1
+    ones: float | None = None
 
 
 def rows(tables: tuple[str, ...], size: int, repeats: int) -> Iterator[tuple[str, Callable]]:
@@ -238,7 +241,7 @@ def _start(what: str) -> Row:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """What the figures were measured on; the load tells whether the cores were free."""
     versions = {
         name: metadata.version(name)
         for name in ("numpy", "numba", "ml_dtypes", "torch", "gfloat", "pychop", "apytypes")
@@ -247,6 +250,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": str(os.cpu_count()),
+        **({"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}),
         "python": platform.python_version(),
         **versions,
     }

@@ -1,4 +1,5 @@
-"""``fpemu bench``: rounding and arithmetic against copying, NumPy and the peers installed here."""
+"""``fpemu bench``: rounding and arithmetic against copying, NumPy and the peers installed here; and what
+the loops of products are compiled to."""
 
 from __future__ import annotations
 
@@ -7,14 +8,16 @@ from dataclasses import asdict
 
 from fpemu import text
 from fpemu.cli.options import add_json, print_json, say
-from fpemu.errors import unknown
+from fpemu.errors import UnsupportedError, unknown
 
 
 def add_parser(commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("bench", help="measure speed as ratios, side by side")
     parser.add_argument(
-        "tables", nargs="*", help="quantize, elementwise, trace, start, matmul (default: all)"
+        "tables",
+        nargs="*",
+        help="quantize, elementwise, trace, start, matmul, assembly (default: all)",
     )
     parser.add_argument(
         "--size", type=int, default=4_000_000, help="elements per array (default 4 million)"
@@ -27,11 +30,11 @@ def add_parser(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table per kind of measurement; ratios above their target are marked, never errors."""
-    from fpemu.accumulation import threads
     from fpemu.bench import arrays as bench
-    from fpemu.bench import products
+    from fpemu.bench import loops, products
+    from fpemu.bench.peers import LeftOut
 
-    tables = (*bench.TABLES, "matmul")
+    tables = (*bench.TABLES, "matmul", "assembly")
     chosen = tuple(options.tables) or tables
     for name in chosen:
         if name not in tables:
@@ -39,23 +42,64 @@ def run(options: argparse.Namespace) -> int:
     planned = list(bench.rows(chosen, max(options.size, 1), max(options.repeats, 1)))
     if "matmul" in chosen:
         planned += products.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
-    measured = []
+    measured, left_out, interrupted, machine = [], [], False, bench.machine()
+    if "assembly" in chosen:
+        try:
+            planned += loops.rows()
+            machine["compiled for"] = " ".join(loops.processor())
+        except UnsupportedError as error:
+            if options.tables:
+                raise
+            left_out.append(f"assembly ({error})")
+    if "matmul" in chosen:
+        left_out += [f"{name} (not installed)" for name in products.contenders()[1]]
     try:
         for number, (label, measure) in enumerate(planned, 1):
             say(f"{number}/{len(planned)} {label}")
-            measured.append(measure())
+            try:
+                measured.append(measure())
+            except LeftOut as error:
+                left_out.append(str(error))
     except KeyboardInterrupt:
+        interrupted = True
         say("interrupted: results so far follow")
     if options.json:
-        print_json([{"machine": bench.machine(), "rows": [asdict(row) for row in measured]}])
+        found = {"machine": machine, "left_out": left_out}
+        print_json([found | {"rows": [asdict(row) for row in measured]}])
     else:
         for name in chosen:
-            _print([row for row in measured if row.table == name])
-        if "matmul" in chosen:
-            print(f"threads for products: {threads.threads()} (torch and float16: 1)")
-        facts = (f"{key} {value}" for key, value in bench.machine().items())
+            if name == "matmul":
+                _print_products([row for row in measured if row.table.startswith(name)])
+            else:
+                _print([row for row in measured if row.table == name])
+        for name in left_out:
+            print(f"left out: {name}")
+        facts = (f"{key} {value}" for key, value in machine.items())
         print(", ".join(facts))
-    return 0 if len(measured) == len(planned) else 130
+    return 130 if interrupted else 0
+
+
+def _print_products(rows) -> None:
+    """The products beside each other, and then those that were measured in pairs."""
+    header = ["matmul", "operands", "accumulation", "threads", "10^9/s", "ratio", "4096 ones"]
+    cells = [
+        [
+            *(r.what, r.format, r.mode, str(r.threads or "own"), f"{1 / r.ns_per_element:.3f}"),
+            *(f"{r.ratio:.2f}", f"{r.ones:g}"),
+        ]
+        for r in rows
+        if r.table == "matmul"
+    ]
+    print(text.table(header, cells))
+    print("10^9/s: multiply-adds; ratio: speed relative to NumPy float16")
+    print("4096 ones: their sum, which tells whether every step is rounded to the format\n")
+    pairs = [
+        [r.mode, str(r.threads), r.against, f"{r.ratio:.2f}"]
+        for r in rows
+        if r.table == "matmul pairs"
+    ]
+    if pairs:
+        print(text.table(["fpemu", "threads", "relative to", "speed"], pairs), end="\n\n")
 
 
 def _print(rows) -> None:
@@ -65,14 +109,17 @@ def _print(rows) -> None:
         cells = [[row.what, f"{row.ratio:.2f}"] for row in rows]
         print(text.table(["fresh process", "seconds"], cells), end="\n\n")
         return
-    if rows[0].table == "matmul":
+    if rows[0].table == "assembly":
         cells = [
-            [r.what, r.format, r.mode, f"{1 / r.ns_per_element:.3f}", f"{r.ratio:.1f}"]
+            [
+                *(r.what, r.kernel, str(r.bits), str(r.elements), str(r.turn)),
+                *(f"{r.instructions:.1f}", r.uses),
+            ]
             for r in rows
         ]
-        header = ["matmul", "operands", "accumulation", "10^9 multiply-adds/s", "ratio"]
+        header = ["loop", "kernel", "bits", "elements/instr.", "per turn", "instr./element", "uses"]
         print(text.table(header, cells))
-        print("ratio: speed relative to NumPy float16\n")
+        print("bits: of the narrowest vectors that anything in the loop is computed in\n")
         return
     if rows[0].table == "trace":
         cells = [[r.what, r.against, f"{r.ratio:.2f}", f"{r.ns_per_element:.3f}"] for r in rows]
