@@ -79,12 +79,12 @@ def _version(name: str) -> str | None:
 
 def processor() -> Iterator[Finding]:
     """The processor as the compiler of the kernels sees it."""
-    from llvmlite import binding
+    from fpemu.kernels import processor
 
-    features = binding.get_host_cpu_features()
-    known = [name for name in ("f16c", "avx2", "avx512f", "neon") if features.get(name)]
+    name, features = processor.target()
+    known = [f for f in ("f16c", "fma", "avx2", "avx512f", "neon") if f in features]
     wide = "with " + ", ".join(known) if known else "without F16C and AVX2"
-    yield Finding("processor", f"{platform.machine()}, {binding.get_host_cpu_name()}, {wide}")
+    yield Finding("processor", f"{platform.machine()}, {name}, {wide}")
 
 
 def threads() -> Iterator[Finding]:

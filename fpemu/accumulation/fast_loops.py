@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from fpemu.accumulation import threads
@@ -27,8 +25,8 @@ def run(
     f = formats[2]
     if carrier != "float32" and not (saturation == "none" and _products_stay_normal(a, b, formats)):
         return None
+    from fpemu.kernels import processor, step
     from fpemu.kernels import sequential as loops
-    from fpemu.kernels import step
 
     left, right = (np.ascontiguousarray(v, np.float32) for v in (a, b))
     result = np.array(start, np.float32, order="C")
@@ -39,7 +37,7 @@ def run(
         threads.by_rows(lambda x, z: loops.half(x, right, z), left, result)
     elif target.kind == step.MASKED and f != FP32 and saturation == "none":
         threads.by_rows(lambda x, z: loops.masked(x, right, z, target.dropped), left, result)
-    elif target.kind == step.NARROW and _is_plain(left, right, result):
+    elif target.kind == step.NARROW and processor.has("fma") and _is_plain(left, right, result):
         scale = np.float32(1.5 * 2.0**target.dropped)
         seen = threads.by_rows(
             lambda x, z: loops.magic(x, right, z, target.tiny, scale), left, result
@@ -76,9 +74,8 @@ def _is_plain(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> bool:
     return finite and not bool(np.any(np.signbit(start) & (start == 0)))
 
 
-@functools.cache
 def has_half_conversion() -> bool:
-    """Whether the processor converts to half precision by itself (F16C), as Numba sees it."""
-    import llvmlite.binding as llvm
+    """Whether the processor converts to half precision by itself (F16C)."""
+    from fpemu.kernels import processor
 
-    return bool(llvm.get_host_cpu_features().get("f16c"))
+    return processor.has("f16c")

@@ -118,7 +118,8 @@ class Stepwise:
         mode = getattr(step, self.rounding.upper()) + (step.FLUSH if unusual else 0)
         mode += stepwise.COUNTING if tininess else 0
         order = getattr(stepwise, self.order.upper())
-        loop = stepwise.loop(order, mode, self.product is None, self.needs_odd or bool(tininess))
+        odd = self.needs_odd or bool(tininess)
+        loop = stepwise.loop(order, mode, self.product is None, odd, squares)
         # Without corrections it does not matter what their format is: it need not fit.
         correction = self.correction if self.order != "sequential" else self.accumulator
         rounded = (self.product or self.accumulator, self.accumulator, correction)
@@ -131,7 +132,7 @@ class Stepwise:
         def work(pieces: Iterable[tuple[int, int, int, int, np.ndarray | None]]) -> np.ndarray:
             counts = counting.nothing()
             for first, last, k0, k1, random in pieces:
-                where = stepwise.Work(first, last, k0, k1, squares)
+                where = stepwise.Work(first, last, k0, k1)
                 loop(left, right, total, error, places, where, random, counts)
             return counts
 

@@ -52,11 +52,10 @@ def rows() -> list[tuple[str, Callable[[], Packed]]]:
 
 def processor() -> tuple[str, ...]:
     """The processor that LLVM compiles for, then those of its features that matter here."""
-    from numba.core.registry import cpu_target
+    from fpemu.kernels import processor
 
-    _, name, features = cpu_target.target_context.codegen().magic_tuple()
-    has = set(features.split(","))
-    return name, *(f for f in _FEATURES if f"+{f}" in has)
+    name, features = processor.target()
+    return name, *(f for f in _FEATURES if f in features)
 
 
 def _kernels() -> Iterator[tuple[str, Any, str, tuple[Any, ...], str, int]]:
@@ -78,7 +77,7 @@ def _kernels() -> Iterator[tuple[str, Any, str, tuple[Any, ...], str, int]]:
     yield "FP32", sequential.native, "native", (x, x, x), "mul", 1
     yield "any format in float32", matmul.matmul32, "_row", (x, x, x, narrow), "mul", 1
     place = stepwise.Place(wide, 0.0, 0.0, counting.Watch(*[0.0] * 7))
-    work = stepwise.Work(0, 4, 0, 2, False)
+    work = stepwise.Work(0, 4, 0, 2)
     common = (y, y, y, y, (place,) * 3, work)
     # Stochastic rounding multiplies each of its two thresholds by the size of the last place.
     modes = (
@@ -86,7 +85,7 @@ def _kernels() -> Iterator[tuple[str, Any, str, tuple[Any, ...], str, int]]:
         ("stochastic", step.STOCHASTIC, y, 3),
     )
     for name, mode, random, each in modes:
-        loop = stepwise.loop(stepwise.SEQUENTIAL, mode, False, False)
+        loop = stepwise.loop(stepwise.SEQUENTIAL, mode, False, False, False)
         arguments = (*common, random, counting.nothing())
         yield f"any step in float64, {name}", loop, "run", arguments, "mul", each
     if has_half:

@@ -46,7 +46,6 @@ class Work(NamedTuple):
     last: int
     k0: int
     k1: int
-    square: bool  # whether the terms are the squares of `b`
 
 
 @njit(forceinline=True)
@@ -163,9 +162,10 @@ def _neumaier(term, total, error, places, mode, odd, random, k, j, seen, aside):
 
 
 @functools.cache
-def loop(order: int, mode: int, fused: bool, odd: bool):
+def loop(order: int, mode: int, fused: bool, odd: bool, square: bool):
     """The loop for an order, a rounding mode, terms that are products as they are (`fused`) or
-    rounded first, and sums that are made odd (needed for counting, too) or need not be."""
+    rounded first, sums that are made odd (needed for counting, too) or need not be, and terms that
+    are the squares of `b` or not."""
     roundings = 1 if order == SEQUENTIAL else 4  # per term, but for the product's
 
     @kernel
@@ -185,7 +185,7 @@ def loop(order: int, mode: int, fused: bool, odd: bool):
                 step = (k - work.k0) * (roundings + (0 if fused else 1))
                 products = sums = aside = NOTHING
                 for j in range(total.size):
-                    factor = y[j] if work.square else x
+                    factor = y[j] if square else x
                     term = factor * y[j]
                     n = step
                     bad = (term != term) & (factor == factor) & (y[j] == y[j])
