@@ -12,10 +12,12 @@ from fpemu.accumulation import Accumulator
 from fpemu.accumulation import accumulate as run
 from fpemu.accumulation.run import filled, running
 from fpemu.arrays import Array, asarray
+from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format
 from fpemu.linalg.options import COUNTS, axis_of, finish, model_of
+from fpemu.linalg.steps import Steps
 
 
 def sum(
@@ -113,27 +115,26 @@ def var(
 ) -> Array:
     """The variance in two passes: the mean as `mean` gives it in the accumulator's format; the
     deviations from it, rounded to that format; the sum of their squares by the model; divided by the
-    number of terms less `ddof`.
+    number of terms less `ddof`. With random rounding each of these steps draws its own numbers.
 
-    `options` are those of `sum`. NaN if there are no more than `ddof` terms.
+    `options` are those of `sum`. NaN if there are no more than `ddof` terms. Raises `ArgumentError` for
+    an accumulator without zero or negative numbers.
 
     >>> var(np.float16([1.0, 2.0, 3.0, 4.0])).tolist()
     1.25
     """
     x = asarray(x)
     model = _model(options, x.format)
-    f = model.result_format
     columns, shape = _columns(x, axis)
-    total = run(None, columns, (x.format, x.format), model, op="sum")
-    middle = _divided(total, len(columns), model)
-    settings = _settings(model)
-    deviations = elementwise.apply_between(
-        "subtract", (columns, middle), (x.format, f), f, **settings
-    )
-    squares = _sum_of_squares(deviations, f, model)
-    return finish(
-        _divided(squares, len(columns) - ddof, model).reshape(shape), model, x.format, out
-    )
+    steps, terms = Steps(model, "var"), (columns, x.format)
+    if len(columns) <= max(ddof, 0) and steps.format.has_nan:
+        nothing = np.full(shape, np.nan, carrier_dtype(steps.format))
+        return finish(nothing, model, x.format, out)
+    deviations = steps("subtract", terms, steps.mean(terms, 0))
+    squares = steps.total(deviations, 0, squares=True)
+    count = np.full((), float(len(columns) - ddof))
+    variance, f = steps("divide", squares, (count, COUNTS))
+    return steps.finish((variance.reshape(shape), f), x.format, out)
 
 
 def norm(x: object, axis: int | None = None, *, out: object = None, **options: Any) -> Array:
