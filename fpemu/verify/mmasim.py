@@ -1,0 +1,85 @@
+"""MMA-Sim as a judge of matrix units: an independent simulator (P. Xie et al., arXiv 2511.10909).
+
+Needs the package ``mmasim`` (2.1.1 or later: older ones are wrong for tiny values), and with it
+PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fpemu.convert import codes_of
+from fpemu.formats import E4M3FNUZ, FP32, TF32, Format
+from fpemu.matrix_units import Instruction
+from fpemu.matrix_units.table import GENERATIONS
+
+_NAMES = {"fp16": "f16", "fp32": "f32", "fp64": "f64"}
+
+
+def simulator(instruction: Instruction) -> Any:
+    """Its object for the instruction, or None where it has none, or another model than the chip's."""
+    from mmasim.amd.sim import MFMA
+    from mmasim.nv_ptx.sim import MMA, WGMMA, TCGen05MMA
+
+    if instruction.arithmetic == "software":
+        return None  # it takes these for units of their own
+    generation = GENERATIONS[instruction.chip]
+    if instruction.name == "mfma":
+        return MFMA(generation, _suffix(instruction))
+    a, b, d = (_name(f) for f in (instruction.a, instruction.b, instruction.accumulator))
+    shape = instruction.shape
+    if instruction.name == "wgmma":
+        return WGMMA(generation, f"{shape.replace('N', '8')}.{d}.{a}.{b}")
+    if instruction.name == "tcgen05":
+        family = {"f16": "f16", "bf16": "f16", "tf32": "tf32"}.get(a, "f8f6f4")
+        shape = shape.replace("M", "64").replace("N", "8")
+        return TCGen05MMA(generation, f"{shape}.kind::{family}.{d}.{a}.{b}")
+    family = ".kind::f8f6f4" if generation == "RTX Blackwell" and instruction.length == 32 else ""
+    return MMA(generation, f"{shape}{family}.{d}.{a}.{b}.{d}")
+
+
+def _name(f: Format) -> str:
+    return _NAMES.get(f.name, f.name)
+
+
+def _suffix(instruction: Instruction) -> str:
+    """The name of an AMD instruction."""
+    shape = instruction.shape
+    if shape.endswith("_fp8"):
+        both = ["fp8" if f == E4M3FNUZ else "bf8" for f in (instruction.a, instruction.b)]
+        shape = shape.removesuffix("fp8") + "_".join(both)
+    if instruction.chip == "mi300":
+        shape = shape.replace("x2f32", "x2_f32").replace("x4f64", "x4_f64")
+    return f"{_name(instruction.accumulator)}_{shape}"
+
+
+def judge(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> np.ndarray:
+    """The product of matrices by MMA-Sim: every sum of products on its own."""
+    rows, columns = np.divmod(np.arange(c.size), c.shape[1])
+    left, right = _tensor(a[rows], instruction.a), _tensor(b.T[columns], instruction.b)
+    total = _tensor(c.reshape(-1), instruction.accumulator)
+    unit = simulator(instruction)
+    k = min(unit.k, a.shape[1])
+    for start in range(0, a.shape[1], k):
+        total = unit.dpa(left[:, start : start + k], right[:, start : start + k], total)
+    return total.numpy().astype(c.dtype).reshape(c.shape)
+
+
+def _tensor(values: np.ndarray, f: Format) -> Any:
+    import torch
+
+    values = np.ascontiguousarray(values)
+    if values.dtype == np.float64 or f in (FP32, TF32):
+        return torch.from_numpy(values.copy())
+    tensor = torch.from_numpy(codes_of(values, f))
+    dtypes = {
+        "fp16": torch.float16,
+        "bf16": torch.bfloat16,
+        "e4m3": torch.float8_e4m3fn,
+        "e5m2": torch.float8_e5m2,
+        "e4m3fnuz": torch.float8_e4m3fnuz,
+        "e5m2fnuz": torch.float8_e5m2fnuz,
+    }
+    return tensor.view(dtypes[f.name]) if f.name in dtypes else tensor
