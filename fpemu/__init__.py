@@ -106,6 +106,8 @@ if TYPE_CHECKING:
     from fpemu.linalg import softmax_grad as softmax_grad
     from fpemu.linalg import sum as sum
     from fpemu.linalg import var as var
+    from fpemu.matrix_units import MatrixUnit as MatrixUnit
+    from fpemu.matrix_units import matrix_unit as matrix_unit
     from fpemu.neighbours import classify as classify
     from fpemu.neighbours import next_down as next_down
     from fpemu.neighbours import next_up as next_up
@@ -143,6 +145,7 @@ _LAZY = {
     **dict.fromkeys(("softmax_grad", "log_softmax_grad"), "linalg"),
     **dict.fromkeys(("layer_norm", "layer_norm_grad", "rms_norm", "rms_norm_grad"), "linalg"),
     "Accumulator": "accumulation",
+    **dict.fromkeys(("MatrixUnit", "matrix_unit"), "matrix_units"),
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",
     **dict.fromkeys(("train", "History"), "training"),

@@ -70,11 +70,36 @@ def matrix_unit(a: Sequence[Real], b: Sequence[Real], c: Real, instruction: Any)
     operand, zero times infinity and infinities of both signs; a zero is +0 unless the arithmetic is
     IEEE's ("fma", "exact", "flushed").
     """
+    if instruction.split > 1:
+        size = share_of(len(a), instruction)
+        shares = [slice(k, k + size) for k in range(0, len(a), size)] or [slice(0, 0)]
+        total = _chained(a[shares[0]], b[shares[0]], c, instruction)
+        for share in shares[1:]:
+            partial = _chained(a[share], b[share], 0.0, instruction)
+            total = round_to(exact_result("add", total, partial)[0], FP32)
+        return total
+    return _chained(a, b, c, instruction)
+
+
+def share_of(count: int, instruction: Any) -> int:
+    """How many products a share of split-K has: whole 64s of K, of FP8 128s."""
+    grain = 128 if max(instruction.a.bits, instruction.b.bits) <= 8 else 64
+    return max(math.ceil(math.ceil(count / grain) / instruction.split), 1) * grain
+
+
+def _chained(a: Sequence[Real], b: Sequence[Real], c: Real, instruction: Any) -> Real:
     padding = -len(a) % instruction.multiple
     pairs = [*zip(a, b, strict=True), *[(0.0, 0.0)] * padding]
     step, length = STEPS[instruction.arithmetic], instruction.length
-    for k in range(0, len(pairs), length):
-        c = step(pairs[k : k + length], c, instruction)
+    if not instruction.promote:
+        for k in range(0, len(pairs), length):
+            c = step(pairs[k : k + length], c, instruction)
+        return c
+    for first in range(0, len(pairs), instruction.promote):
+        part: Real = 0.0
+        for k in range(first, min(first + instruction.promote, len(pairs)), length):
+            part = step(pairs[k : k + length], part, instruction)
+        c = round_to(exact_result("add", c, part)[0], FP32)
     return c
 
 

@@ -3,14 +3,14 @@ result computed on several threads, sums along K chained in ascending order."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from fpemu.accumulation import Accumulator
+from fpemu.accumulation import Accumulator, threads
 from fpemu.accumulation import accumulate as accumulated
-from fpemu.accumulation.threads import by_rows
 from fpemu.carriers import carrier_dtype
 from fpemu.formats import FP32, Format
 from fpemu.matrix_units.instruction import Instruction
@@ -32,12 +32,31 @@ def multiply(
         total = np.array(np.broadcast_to(start, shape), dtype, order="C")
     if 0 in (*shape, a.shape[1]):
         return total
+    size = _share(a.shape[1], instruction)
+    for k in range(0, a.shape[1], size):
+        own = total if k == 0 else np.zeros_like(total)
+        _chain(a[:, k : k + size], b[k : k + size], own, instruction)
+        if k:
+            with np.errstate(all="ignore"):
+                total += own
+    return total
+
+
+def _share(count: int, instruction: Instruction) -> int:
+    """How many products are summed in one chain: all, or with split-K a share of whole 64s (FP8: 128s)."""
+    if instruction.split == 1:
+        return count
+    whole = 128 if max(instruction.a.bits, instruction.b.bits) <= 8 else 64
+    return whole * math.ceil(math.ceil(count / whole) / instruction.split)
+
+
+def _chain(a: np.ndarray, b: np.ndarray, total: np.ndarray, instruction: Instruction) -> None:
+    """``total += a @ b``, one share of K."""
     short = -a.shape[1] % instruction.multiple
     left = np.pad(a, ((0, 0), (0, short))) if short else a
     right = np.pad(b, ((0, short), (0, 0))) if short else b
     with np.errstate(all="ignore"):
         _RUNS[instruction.arithmetic](left, right, total, instruction)
-    return total
 
 
 def _truncating(a, b, total: np.ndarray, instruction: Instruction, steps: int = 0) -> None:
@@ -82,7 +101,7 @@ def _fma(a, b, total: np.ndarray, instruction: Instruction) -> None:
 
     run = fma_chain.loop(total.dtype == np.float32)
     left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    by_rows(lambda rows, out: run(rows, right, out), left, total)
+    _by_rows(lambda rows, out: run(left[rows], right, out), left, total)
 
 
 def _exact(a, b, total: np.ndarray, instruction: Instruction) -> None:
@@ -104,7 +123,7 @@ def _flushed(a, b, total: np.ndarray, instruction: Instruction) -> None:
         np.where(np.abs(v) < float(f.smallest_normal), np.float32(0), v)
         for v, f in ((a, instruction.a), (b, instruction.b))
     )
-    by_rows(lambda rows, out: run(rows, right, out), left, total)
+    _by_rows(lambda rows, out: run(left[rows], right, out), left, total)
 
 
 def _two_grids(a, b, total: np.ndarray, instruction: Instruction) -> None:
@@ -122,14 +141,9 @@ def _two_grids(a, b, total: np.ndarray, instruction: Instruction) -> None:
 
 
 def _by_rows(work, left: np.ndarray, total: np.ndarray) -> None:
-    numbers = np.arange(len(left))
-
-    from fpemu.accumulation.threads import in_pieces
-
-    def piece(i: int, j: int) -> None:
-        work(slice(i, j), total[i:j])
-
-    in_pieces(piece, len(numbers), left.size * total.shape[1])
+    """``work(rows, those rows of total)`` for all rows."""
+    steps = left.size * total.shape[1]
+    threads.in_pieces(lambda i, j: work(slice(i, j), total[i:j]), len(left), steps)
 
 
 def _apart(values: np.ndarray, f: Format, real: Any) -> tuple[np.ndarray, np.ndarray]:

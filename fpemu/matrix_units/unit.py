@@ -106,10 +106,16 @@ class MatrixUnit:
             *(row.floor(accumulator), output, nearest, row.evidence),
             *(self.promote, self.split),
         )
-        if self.promote and (self.promote % made.multiple or accumulator != FP32):
+        loops = self.promote or self.split > 1
+        if loops and (row.arithmetic != "truncating" or accumulator != FP32):
             raise ArgumentError(
-                f"promote={self.promote} of {self} must be a multiple of {made.multiple}, the products "
-                "of one instruction, and goes with accumulators in fp32"
+                f"promote and split go with accumulators in fp32 and the hardware's own steps; {self} "
+                f"on {a.name} has none"
+            )
+        if self.promote % made.multiple:
+            raise ArgumentError(
+                f"promote={self.promote} must be a multiple of {made.multiple}, the products of one "
+                f"instruction of {self}"
             )
         return made
 

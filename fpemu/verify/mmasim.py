@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fpemu.convert import codes_of
-from fpemu.formats import E4M3FNUZ, FP32, TF32, Format
+from fpemu.formats import E2M1, E4M3FNUZ, FP32, TF32, Format
 from fpemu.matrix_units import Instruction
 from fpemu.matrix_units.table import GENERATIONS
 
@@ -82,4 +82,6 @@ def _tensor(values: np.ndarray, f: Format) -> Any:
         "e4m3fnuz": torch.float8_e4m3fnuz,
         "e5m2fnuz": torch.float8_e5m2fnuz,
     }
+    if f == E2M1:
+        return tensor << 2  # it stands in the middle of its byte
     return tensor.view(dtypes[f.name]) if f.name in dtypes else tensor
