@@ -212,7 +212,7 @@ def _exact(pairs: Sequence[Pair], c: Real, instruction: Any) -> Real:
     for x, y in pairs:
         product: Any = exact_result("multiply", x, y)[0]
         total = exact_result("add", total, product)[0]
-    return round_to(total, instruction.output) or 0.0
+    return round_to(total or 0.0, instruction.output)  # (an exact zero is positive)
 
 
 def _flushed(pairs: Sequence[Pair], c: Real, instruction: Any) -> Real:

@@ -111,8 +111,8 @@ def _exact(a, b, total: np.ndarray, instruction: Instruction) -> None:
     formats = (instruction.a, instruction.b)
     for k in range(0, a.shape[1], instruction.length):
         part = slice(k, k + instruction.length)
+        total += 0.0  # -0 counts as +0
         total[:] = accumulated(a[:, part], b[part], formats, model, total)
-        total += 0.0  # a zero is positive
 
 
 def _flushed(a, b, total: np.ndarray, instruction: Instruction) -> None:

@@ -6,25 +6,27 @@ PyTorch.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 from typing import Any
 
 import numpy as np
 
 from fpemu.convert import codes_of
-from fpemu.formats import E2M1, E4M3FNUZ, FP32, TF32, Format
-from fpemu.matrix_units import Instruction
+from fpemu.formats import E2M1, E4M3FNUZ, FP16, FP32, TF32, Format
+from fpemu.matrix_units import Instruction, multiply
 from fpemu.matrix_units.table import GENERATIONS
+from fpemu.verify import units
+from fpemu.verify.outcome import Outcome
 
 _NAMES = {"fp16": "f16", "fp32": "f32", "fp64": "f64"}
 
 
 def simulator(instruction: Instruction) -> Any:
-    """Its object for the instruction, or None where it has none, or another model than the chip's."""
+    """Its object for the instruction."""
     from mmasim.amd.sim import MFMA
     from mmasim.nv_ptx.sim import MMA, WGMMA, TCGen05MMA
 
-    if instruction.arithmetic == "software":
-        return None  # it takes these for units of their own
     generation = GENERATIONS[instruction.chip]
     if instruction.name == "mfma":
         return MFMA(generation, _suffix(instruction))
@@ -58,13 +60,49 @@ def _suffix(instruction: Instruction) -> str:
 def judge(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> np.ndarray:
     """The product of matrices by MMA-Sim: every sum of products on its own."""
     rows, columns = np.divmod(np.arange(c.size), c.shape[1])
-    left, right = _tensor(a[rows], instruction.a), _tensor(b.T[columns], instruction.b)
-    total = _tensor(c.reshape(-1), instruction.accumulator)
-    unit = simulator(instruction)
-    k = min(unit.k, a.shape[1])
-    for start in range(0, a.shape[1], k):
-        total = unit.dpa(left[:, start : start + k], right[:, start : start + k], total)
+    if instruction.arithmetic == "software":
+        total = _software(a[rows], b.T[columns], c.reshape(-1), instruction)
+    else:
+        left, right = _tensor(a[rows], instruction.a), _tensor(b.T[columns], instruction.b)
+        total = _tensor(c.reshape(-1), instruction.accumulator)
+        unit = simulator(instruction)
+        for k in range(0, a.shape[1], unit.k):
+            total = unit.dpa(left[:, k : k + unit.k], right[:, k : k + unit.k], total)
     return total.numpy().astype(c.dtype).reshape(c.shape)
+
+
+def _software(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> Any:
+    """FP8 by ``mma.sync`` on Hopper and B200. MMA-Sim takes it for a unit of its own, which the machine
+    code refutes; here its FP16 instruction is put together as the machine code does."""
+    inner = dataclasses.replace(instruction.inner, shape="m16n8k16")
+    unit, total = simulator(inner), _tensor(c, instruction.accumulator)
+    for first in range(0, a.shape[1], 32):
+        part = _tensor(np.zeros_like(c), instruction.accumulator)
+        for half in (0, 2):
+            chosen = [first + k for k in range(32) if k % 4 in (half, half + 1)]
+            part = unit.dpa(_tensor(a[:, chosen], FP16), _tensor(b[:, chosen], FP16), part)
+        total = part + total
+    return total
+
+
+def compare(instruction: Instruction, count: int) -> Outcome:
+    """The kernel against MMA-Sim on at least `count` sums."""
+    if instruction.arithmetic != "two_grids_even_odd":
+        return units.compare(instruction, judge, "MMA-Sim", count)
+
+    # A slip of 2.1.1: it drops an infinite or NaN c beside large products.
+    def theirs(a, b, c, made):
+        return judge(a, b, np.where(np.isfinite(c), c, np.float32(0)), made)
+
+    def ours(a, b, c, made):
+        return multiply(a, b, made, np.where(np.isfinite(c), c, np.float32(0)))
+
+    return units.compare(instruction, theirs, "MMA-Sim", count, judged=ours, steps=1)
+
+
+def is_installed() -> bool:
+    """Whether MMA-Sim can be asked."""
+    return importlib.util.find_spec("mmasim") is not None
 
 
 def _tensor(values: np.ndarray, f: Format) -> Any:
