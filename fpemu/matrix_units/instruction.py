@@ -56,7 +56,7 @@ class Instruction:
     saturation = "none"
     subnormals = "gradual"
     round_every = None
-    seed: int | None = None
+    seed = None
     random_bits = 24
 
     @property

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -131,10 +130,10 @@ def compare(
 
 def distinct() -> list[tuple[Instruction, int]]:
     """The instructions that differ in more than their names, and how many each stands for."""
-    alike: dict[Any, list[Instruction]] = {}
+    alike: dict[Instruction, list[Instruction]] = {}
     for made in every_instruction():
-        names = {"chip": "", "name": "", "shape": "", "evidence": ""}
-        alike.setdefault(dataclasses.replace(made, **names), []).append(made)
+        numbers = dataclasses.replace(made, chip="", name="", shape="", evidence="")
+        alike.setdefault(numbers, []).append(made)
     return [(some[0], len(some)) for some in alike.values()]
 
 
