@@ -14,6 +14,7 @@ from fpemu.exact import accumulation as sums
 from fpemu.exact import matrix_units as units
 from fpemu.explaining.aligned import Row, aligned
 from fpemu.explaining.report import Explanation, Section, columns
+from fpemu.explaining.terms import listed
 from fpemu.formats import FP32, Format
 from fpemu.linalg.options import model_of_products
 from fpemu.matrix_units import Instruction
@@ -24,8 +25,9 @@ _SHOWN = 40  # addends
 
 def explain_step(a: object, b: object, c: object, unit: object, f: object) -> Explanation:
     """See `Explainer.matrix_step`."""
-    x, y = (array(v, f) if f is not None else asarray(v) for v in (a, b))
-    if x.ndim != 1 or x.shape != y.shape:
+    given = (listed(v, "explain.matrix_step") for v in (a, b))
+    x, y = (array(v, f) if f is not None else asarray(v) for v in given)
+    if x.shape != y.shape:
         raise ArgumentError(
             f"matrix_step takes two vectors of one length, got {x.shape} and {y.shape}"
         )
@@ -42,7 +44,7 @@ def explain_step(a: object, b: object, c: object, unit: object, f: object) -> Ex
             f"one step of {made} takes 1 to {made.length} products, got {x.size}; longer sums are chains of "
             "such steps"
         )
-    start = array(c, made.accumulator).item()
+    start = array(listed([c], "explain.matrix_step"), made.accumulator).item()
     return _told(x, y, start, made)
 
 
