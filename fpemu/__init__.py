@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from fpemu.linalg import cumsum as cumsum
     from fpemu.linalg import dot as dot
     from fpemu.linalg import einsum as einsum
+    from fpemu.linalg import gemm as gemm
     from fpemu.linalg import layer_norm as layer_norm
     from fpemu.linalg import layer_norm_grad as layer_norm_grad
     from fpemu.linalg import log_softmax as log_softmax
@@ -137,7 +138,9 @@ _LAZY = {
     "show": "display",
     "explain": "explaining",
     "trace": "events",
-    **dict.fromkeys(("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum"), "linalg"),
+    **dict.fromkeys(
+        ("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum", "gemm"), "linalg"
+    ),
     **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),
     **dict.fromkeys(("conv1d_input", "conv1d_weight", "conv2d_input", "conv2d_weight"), "linalg"),
     **dict.fromkeys(("conv_transpose2d_input", "conv_transpose2d_weight"), "linalg"),

@@ -9,6 +9,7 @@ from fpemu.linalg.convolution_gradients import (
     conv_transpose2d_input,
     conv_transpose2d_weight,
 )
+from fpemu.linalg.epilogue import gemm
 from fpemu.linalg.exponentials import (
     log_softmax,
     log_softmax_grad,

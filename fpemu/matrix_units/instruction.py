@@ -49,6 +49,8 @@ class Instruction:
     promote: int = 0
     split: int = 1
 
+    run_on_hardware = False  # whether fpemu itself has compared these numbers with the chip
+
     # What functions of arrays ask every accumulation model:
 
     kind = "matrix_unit"
