@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from fpemu.linalg import norm as norm
     from fpemu.linalg import rms_norm as rms_norm
     from fpemu.linalg import rms_norm_grad as rms_norm_grad
+    from fpemu.linalg import scaled_matmul as scaled_matmul
     from fpemu.linalg import softmax as softmax
     from fpemu.linalg import softmax_grad as softmax_grad
     from fpemu.linalg import sum as sum
@@ -141,7 +142,7 @@ _LAZY = {
     **dict.fromkeys(
         ("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum", "gemm"), "linalg"
     ),
-    **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),
+    **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d", "scaled_matmul"), "linalg"),
     **dict.fromkeys(("conv1d_input", "conv1d_weight", "conv2d_input", "conv2d_weight"), "linalg"),
     **dict.fromkeys(("conv_transpose2d_input", "conv_transpose2d_weight"), "linalg"),
     **dict.fromkeys(("softmax", "log_softmax", "logsumexp"), "linalg"),

@@ -44,8 +44,9 @@ def gemm(
     Source: measurements of cuBLASLt 13.1 on H100 (facebookexperimental/triton, bitequiv); NVIDIA cuBLAS
     documentation of cublasLtMatmul.
 
-    >>> a = array([[1.0, 2.0]], "fp16")
-    >>> gemm(a, a.T, array([[8.0]], "fp16"), alpha=2.0, beta=0.5)
+    >>> import fpemu as fp
+    >>> a = fp.array([[1.0, 2.0]], "fp16")
+    >>> gemm(a, a.T, fp.array([[8.0]], "fp16"), alpha=2.0, beta=0.5)
     fp.array([[14.0]], fp.FP16)
     """
     a, b = asarray(a), asarray(b)
