@@ -11,7 +11,6 @@ from fpemu.kernels.sequential import _fma32, fma64
 @functools.cache
 def loop(single: bool):
     """The loop for float32 (`single`) or float64: ``c + a @ b`` in place."""
-    fma = _fma32 if single else fma64
 
     @kernel
     def run(a, b, c):
@@ -20,6 +19,9 @@ def loop(single: bool):
             for k in range(a.shape[1]):
                 x, row = a[i, k], b[k]
                 for j in range(out.size):
-                    out[j] = fma(x, row[j], out[j])
+                    if single:
+                        out[j] = _fma32(x, row[j], out[j])
+                    else:
+                        out[j] = fma64(x, row[j], out[j])
 
     return run

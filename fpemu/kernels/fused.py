@@ -28,6 +28,7 @@ _BIG = (
     6755399441055744.0  # 1.5 * 2**52: adding and taking it away rounds to an integer, ties to even
 )
 _SIZE32 = np.int32(0x7FFFFFFF)
+_INFINITY = np.int32(0x7F800000)
 
 
 class Rules(NamedTuple):
@@ -44,13 +45,13 @@ class Rules(NamedTuple):
 
 
 @njit(forceinline=True)
-def _two_to(e):
+def power_of_two(e):
     """2.0**e as float64, for -1022 <= e <= 1023."""
     return float64_of(np.int64((np.int64(e) + np.int64(1023)) << np.int64(52)))
 
 
 @njit(forceinline=True)
-def _two_to32(e):
+def power_of_two32(e):
     """2.0**e as float32, for -126 <= e <= 127."""
     return float32_of(left32(np.int32(e + np.int32(127)), np.int32(23)))
 
@@ -60,9 +61,9 @@ def _ended(value, rules, nearest):
     """`value` rounded to the format in which a step ends; a zero is positive."""
     e = np.int64((bits64(value) >> np.int64(52)) & np.int64(0x7FF)) - np.int64(1023)
     place = max(np.int64(e - rules.fraction), np.int64(rules.least))
-    scaled = value * _two_to(-place)
+    scaled = value * power_of_two(-place)
     whole = (scaled + _BIG) - _BIG if nearest else np.float64(np.int32(scaled))
-    rounded = (whole + 0.0) * _two_to(place)
+    rounded = (whole + 0.0) * power_of_two(place)
     infinite = np.inf if rounded > 0.0 else -np.inf
     return np.float32(infinite if abs(rounded) > rules.largest else rounded)
 
@@ -75,27 +76,58 @@ def _exponent(c, rules):
     return np.int32(NOTHING) if size == np.int32(0) else max(e, np.int32(rules.emin))
 
 
+@njit(forceinline=True)
+def _scale64(exponent, bits):
+    return power_of_two(np.int64(bits) - np.int64(exponent))
+
+
+@njit(forceinline=True)
+def _scale32(exponent, bits):
+    # Beyond these limits all products are zero, or all are cut off.
+    return power_of_two32(min(max(np.int32(bits - exponent), np.int32(-70)), np.int32(100)))
+
+
+@njit(forceinline=True)
+def _is_special(c):
+    return np.int32(bits32(c) & _SIZE32) >= _INFINITY
+
+
+@njit(forceinline=True)
+def _align(e, ea, eb, i, k0, length, left, right):
+    """The largest exponents of the columns' products, where they are above `e`; four at a time."""
+    for k in range(k0, k0 + length, 4):
+        e0, e1, e2, e3 = ea[i, k], ea[i, k + 1], ea[i, k + 2], ea[i, k + 3]
+        r0, r1 = eb[k, left:right], eb[k + 1, left:right]
+        r2, r3 = eb[k + 2, left:right], eb[k + 3, left:right]
+        for j in range(e.size):
+            high = max(np.int32(e0 + r0[j]), np.int32(e1 + r1[j]))
+            low = max(np.int32(e2 + r2[j]), np.int32(e3 + r3[j]))
+            e[j] = max(e[j], max(high, low))
+
+
+@njit(forceinline=True)
+def _finish(total, t, e, bits, rules, nearest):
+    """The integer sums and the accumulator's own, rounded; an infinite accumulator stays."""
+    for j in range(total.size):
+        before = total[j]
+        infinite = _is_special(before)
+        own = np.float64(np.float32(0.0) if infinite else before)
+        kept = np.float64(np.int32(own * power_of_two(bits - e[j])))
+        after = _ended((np.float64(t[j]) + kept) * power_of_two(e[j] - bits), rules, nearest)
+        total[j] = before if infinite else after
+
+
 @functools.cache
 def loop(single: bool, nearest: bool, wide: bool, special: bool):
     """The loop for products in float32 (`single`) or float64, sums rounded to `nearest` or toward zero,
     integer sums that may not fit 32 bits (`wide`), and a look at `special` values.
 
     The kernel computes ``c + a @ b`` in place: a (m, k), b (k, n), c (m, n), k a multiple of the
-    products of a step, which are a multiple of four.
-    With ``rules.steps`` c is the total, to which every so many steps are added in float32 (in FP16
-    rounded to that: both to nearest even).
+    products of a step, which are a multiple of four. With ``rules.steps`` c is the total, to which every
+    so many steps are added in float32 (in FP16 rounded to that: both to nearest even).
     """
     real = np.float32 if single else np.float64
     whole = np.float64 if wide else np.int32
-    width = 4
-
-    @njit(forceinline=True)
-    def scale_of(exponent, bits):
-        if single:
-            # Beyond these limits all products are zero, or all are cut off.
-            shift = min(max(np.int32(bits - exponent), np.int32(-70)), np.int32(100))
-            return _two_to32(shift)
-        return _two_to(np.int64(bits) - np.int64(exponent))
 
     @kernel
     def run(a, ea, b, eb, c, rules):
@@ -103,35 +135,26 @@ def loop(single: bool, nearest: bool, wide: bool, special: bool):
         exponents = np.empty(_COLUMNS, np.int32)
         scales = np.empty(_COLUMNS, real)
         sums = np.empty(_COLUMNS, whole)
-        odd = np.zeros(_COLUMNS, np.float64)
+        beside = np.zeros(_COLUMNS, np.float64)
         running = np.zeros((m if rules.steps else 0, _COLUMNS), np.float32)
         bits, floor = np.int32(rules.bits), np.int32(rules.floor)
         for left in range(0, n, _COLUMNS):
             right = min(left + _COLUMNS, n)
             count = right - left
-            for step in range(depth // length):
-                k0 = step * length
+            e, s, t, o = exponents[:count], scales[:count], sums[:count], beside[:count]
+            for k0 in range(0, depth, length):
                 for i in range(m):
                     total = running[i, :count] if rules.steps else c[i, left:right]
-                    e, s, t = exponents[:count], scales[:count], sums[:count]
                     for j in range(count):
                         e[j] = max(_exponent(total[j], rules), floor)
                         t[j] = whole(0)
-                    for k in range(k0, k0 + length, width):
-                        e0, e1, e2, e3 = ea[i, k], ea[i, k + 1], ea[i, k + 2], ea[i, k + 3]
-                        r0, r1 = eb[k, left:right], eb[k + 1, left:right]
-                        r2, r3 = eb[k + 2, left:right], eb[k + 3, left:right]
-                        for j in range(count):
-                            high = max(np.int32(e0 + r0[j]), np.int32(e1 + r1[j]))
-                            low = max(np.int32(e2 + r2[j]), np.int32(e3 + r3[j]))
-                            e[j] = max(e[j], max(high, low))
+                    _align(e, ea, eb, i, k0, length, left, right)
                     for j in range(count):
-                        s[j] = scale_of(e[j], bits)
+                        # (a function among the closure's cells would spoil the cache)
+                        s[j] = _scale32(e[j], bits) if single else _scale64(e[j], bits)
                     if special:
-                        o = odd[:count]
                         for j in range(count):
-                            size = np.int32(bits32(total[j]) & _SIZE32)
-                            o[j] = total[j] if size >= np.int32(0x7F800000) else np.float32(0.0)
+                            o[j] = total[j] if _is_special(total[j]) else np.float32(0.0)
                         for k in range(k0, k0 + length):
                             x, y = a[i, k], b[k, left:right]
                             for j in range(count):
@@ -141,7 +164,7 @@ def loop(single: bool, nearest: bool, wide: bool, special: bool):
                                 kept = product if finite else real(0.0)
                                 t[j] += whole(np.int32(real(kept * s[j])))
                     else:
-                        for k in range(k0, k0 + length, width):
+                        for k in range(k0, k0 + length, 4):
                             x0, x1, x2, x3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
                             y0, y1 = b[k, left:right], b[k + 1, left:right]
                             y2, y3 = b[k + 2, left:right], b[k + 3, left:right]
@@ -151,21 +174,12 @@ def loop(single: bool, nearest: bool, wide: bool, special: bool):
                                 p2 = np.int32(real(real(x2 * y2[j]) * s[j]))
                                 p3 = np.int32(real(real(x3 * y3[j]) * s[j]))
                                 t[j] += whole(np.int32(np.int32(p0 + p1) + np.int32(p2 + p3)))
-                    for j in range(count):
-                        before = total[j]
-                        infinite = np.int32(bits32(before) & _SIZE32) >= np.int32(0x7F800000)
-                        own = np.float64(np.float32(0.0) if infinite else before)
-                        kept = np.float64(np.int32(own * _two_to(bits - e[j])))
-                        after = _ended(
-                            (np.float64(t[j]) + kept) * _two_to(e[j] - bits), rules, nearest
-                        )
-                        after = before if infinite else after
-                        if special:
-                            after = after if o[j] == 0.0 else np.float32(o[j])
-                        total[j] = after
-                    if (rules.steps and (step + 1) % rules.steps == 0) or (
-                        rules.steps and (step + 1) * length == depth
-                    ):
+                    _finish(total, t, e, bits, rules, nearest)
+                    if special:
+                        for j in range(count):
+                            total[j] = total[j] if o[j] == 0.0 else np.float32(o[j])
+                    done = k0 + length
+                    if rules.steps and (done == depth or done // length % rules.steps == 0):
                         out = c[i, left:right]
                         for j in range(count):
                             both = np.float32(out[j] + total[j])

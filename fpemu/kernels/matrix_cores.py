@@ -14,7 +14,7 @@ from numba import njit
 
 from fpemu.kernels.bits import bits64
 from fpemu.kernels.cache import kernel
-from fpemu.kernels.fused import NOTHING, _two_to
+from fpemu.kernels.fused import NOTHING, power_of_two
 
 _TINY = np.float32(2.0**-126)  # FP32's smallest normal number
 _LIMIT = 2.0**128
@@ -55,7 +55,7 @@ def flushed(pairs: bool):
 @njit(forceinline=True)
 def _floored(x, place):
     """The largest multiple of 2**place that is not above x."""
-    return math.floor(x * _two_to(-place)) * _two_to(place)
+    return math.floor(x * power_of_two(-place)) * power_of_two(place)
 
 
 @njit(forceinline=True)
@@ -106,8 +106,8 @@ def two_grids(length: int, halves: int):
                         elif product != 0.0:
                             unit = tops[half] - bits
                             totals[half] += np.float64(
-                                np.int64(product * _two_to(-unit))
-                            ) * _two_to(unit)
+                                np.int64(product * power_of_two(-unit))
+                            ) * power_of_two(unit)
                     if odd != 0.0:
                         value = np.float32(odd)
                         continue

@@ -79,13 +79,13 @@ def _truncating(a, b, total: np.ndarray, instruction: Instruction, steps: int = 
         steps or instruction.promote // length,
     )
     run = fused.loop(single, instruction.nearest, largest >= 2**31, special)
-    right, right_exponents = _apart(b, g, real)
-    left, left_exponents = _apart(a, f, real)
+    right, right_exponents = taken_apart(b, g, real)
+    left, left_exponents = taken_apart(a, f, real)
 
     def work(rows: slice, out: np.ndarray) -> None:
         run(left[rows], left_exponents[rows], right, right_exponents, out, rules)
 
-    _by_rows(work, left, total)
+    by_rows(work, left, total)
 
 
 def _software(a, b, total: np.ndarray, instruction: Instruction) -> None:
@@ -101,7 +101,7 @@ def _fma(a, b, total: np.ndarray, instruction: Instruction) -> None:
 
     run = fma_chain.loop(total.dtype == np.float32)
     left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    _by_rows(lambda rows, out: run(left[rows], right, out), left, total)
+    by_rows(lambda rows, out: run(left[rows], right, out), left, total)
 
 
 def _exact(a, b, total: np.ndarray, instruction: Instruction) -> None:
@@ -123,7 +123,7 @@ def _flushed(a, b, total: np.ndarray, instruction: Instruction) -> None:
         np.where(np.abs(v) < float(f.smallest_normal), np.float32(0), v)
         for v, f in ((a, instruction.a), (b, instruction.b))
     )
-    _by_rows(lambda rows, out: run(left[rows], right, out), left, total)
+    by_rows(lambda rows, out: run(left[rows], right, out), left, total)
 
 
 def _two_grids(a, b, total: np.ndarray, instruction: Instruction) -> None:
@@ -131,22 +131,22 @@ def _two_grids(a, b, total: np.ndarray, instruction: Instruction) -> None:
 
     halves = 2 if instruction.arithmetic == "two_grids_even_odd" else 1
     run = matrix_cores.two_grids(instruction.length, halves)
-    left, left_exponents = _apart(a, instruction.a, np.float32)
-    right, right_exponents = _apart(b, instruction.b, np.float32)
+    left, left_exponents = taken_apart(a, instruction.a, np.float32)
+    right, right_exponents = taken_apart(b, instruction.b, np.float32)
 
     def work(rows: slice, out: np.ndarray) -> None:
         run(left[rows], left_exponents[rows], right, right_exponents, out, instruction.bits)
 
-    _by_rows(work, left, total)
+    by_rows(work, left, total)
 
 
-def _by_rows(work, left: np.ndarray, total: np.ndarray) -> None:
+def by_rows(work, left: np.ndarray, total: np.ndarray) -> None:
     """``work(rows, those rows of total)`` for all rows."""
     steps = left.size * total.shape[1]
     threads.in_pieces(lambda i, j: work(slice(i, j), total[i:j]), len(left), steps)
 
 
-def _apart(values: np.ndarray, f: Format, real: Any) -> tuple[np.ndarray, np.ndarray]:
+def taken_apart(values: np.ndarray, f: Format, real: Any) -> tuple[np.ndarray, np.ndarray]:
     """The values in the dtype `real`, and the exponents that they bring to an alignment: those of their
     exponent fields, and nothing for zeros and what is not finite."""
     from fpemu.kernels.fused import NOTHING

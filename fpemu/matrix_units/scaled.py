@@ -13,7 +13,7 @@ import numpy as np
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import E2M1, E4M3, E8M0, FP32, Format, as_format
 from fpemu.matrix_units.instruction import Instruction
-from fpemu.matrix_units.run import _apart, _by_rows
+from fpemu.matrix_units.run import by_rows, taken_apart
 from fpemu.matrix_units.unit import MatrixUnit
 
 GROUP = 16
@@ -113,12 +113,12 @@ def _products(a, b, scales_a, scales_b, total: np.ndarray, made: ScaledInstructi
     def work(rows: slice, out: np.ndarray) -> None:
         run(left[rows], left_exponents[rows], right, right_exponents, out, rules)
 
-    _by_rows(work, left, total)
+    by_rows(work, left, total)
 
 
 def _with_scales(values, scales, f: Format, made: ScaledInstruction, axis: int):
     each = np.repeat(scales, made.block, axis)
-    wide, exponents = _apart(values, f, np.float64)
+    wide, exponents = taken_apart(values, f, np.float64)
     own = np.where(np.isfinite(each), np.frexp(each)[1] - 1, 0).astype(np.int32)
     return np.ascontiguousarray(wide * each), exponents + own
 

@@ -63,8 +63,8 @@ def judge(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction)
     if instruction.arithmetic == "software":
         total = _software(a[rows], b.T[columns], c.reshape(-1), instruction)
     else:
-        left, right = _tensor(a[rows], instruction.a), _tensor(b.T[columns], instruction.b)
-        total = _tensor(c.reshape(-1), instruction.accumulator)
+        left, right = tensor(a[rows], instruction.a), tensor(b.T[columns], instruction.b)
+        total = tensor(c.reshape(-1), instruction.accumulator)
         unit = simulator(instruction)
         for k in range(0, a.shape[1], unit.k):
             total = unit.dpa(left[:, k : k + unit.k], right[:, k : k + unit.k], total)
@@ -75,12 +75,12 @@ def _software(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruct
     """FP8 by ``mma.sync`` on Hopper and B200. MMA-Sim takes it for a unit of its own, which the machine
     code refutes; here its FP16 instruction is put together as the machine code does."""
     inner = dataclasses.replace(instruction.inner, shape="m16n8k16")
-    unit, total = simulator(inner), _tensor(c, instruction.accumulator)
+    unit, total = simulator(inner), tensor(c, instruction.accumulator)
     for first in range(0, a.shape[1], 32):
-        part = _tensor(np.zeros_like(c), instruction.accumulator)
+        part = tensor(np.zeros_like(c), instruction.accumulator)
         for half in (0, 2):
             chosen = [first + k for k in range(32) if k % 4 in (half, half + 1)]
-            part = unit.dpa(_tensor(a[:, chosen], FP16), _tensor(b[:, chosen], FP16), part)
+            part = unit.dpa(tensor(a[:, chosen], FP16), tensor(b[:, chosen], FP16), part)
         total = part + total
     return total
 
@@ -105,13 +105,14 @@ def is_installed() -> bool:
     return importlib.util.find_spec("mmasim") is not None
 
 
-def _tensor(values: np.ndarray, f: Format) -> Any:
+def tensor(values: np.ndarray, f: Format) -> Any:
+    """Values of `f` as MMA-Sim takes them."""
     import torch
 
     values = np.ascontiguousarray(values)
     if values.dtype == np.float64 or f in (FP32, TF32):
         return torch.from_numpy(values.copy())
-    tensor = torch.from_numpy(codes_of(values, f))
+    codes = torch.from_numpy(codes_of(values, f))
     dtypes = {
         "fp16": torch.float16,
         "bf16": torch.bfloat16,
@@ -121,5 +122,5 @@ def _tensor(values: np.ndarray, f: Format) -> Any:
         "e5m2fnuz": torch.float8_e5m2fnuz,
     }
     if f == E2M1:
-        return tensor << 2  # it stands in the middle of its byte
-    return tensor.view(dtypes[f.name]) if f.name in dtypes else tensor
+        return codes << 2  # it stands in the middle of its byte
+    return codes.view(dtypes[f.name]) if f.name in dtypes else codes
