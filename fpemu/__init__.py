@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from fpemu.linalg import cumsum as cumsum
     from fpemu.linalg import dot as dot
     from fpemu.linalg import einsum as einsum
+    from fpemu.linalg import gemm as gemm
     from fpemu.linalg import layer_norm as layer_norm
     from fpemu.linalg import layer_norm_grad as layer_norm_grad
     from fpemu.linalg import log_softmax as log_softmax
@@ -102,10 +103,13 @@ if TYPE_CHECKING:
     from fpemu.linalg import norm as norm
     from fpemu.linalg import rms_norm as rms_norm
     from fpemu.linalg import rms_norm_grad as rms_norm_grad
+    from fpemu.linalg import scaled_matmul as scaled_matmul
     from fpemu.linalg import softmax as softmax
     from fpemu.linalg import softmax_grad as softmax_grad
     from fpemu.linalg import sum as sum
     from fpemu.linalg import var as var
+    from fpemu.matrix_units import MatrixUnit as MatrixUnit
+    from fpemu.matrix_units import matrix_unit as matrix_unit
     from fpemu.neighbours import classify as classify
     from fpemu.neighbours import next_down as next_down
     from fpemu.neighbours import next_up as next_up
@@ -135,14 +139,17 @@ _LAZY = {
     "show": "display",
     "explain": "explaining",
     "trace": "events",
-    **dict.fromkeys(("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum"), "linalg"),
-    **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d"), "linalg"),
+    **dict.fromkeys(
+        ("sum", "cumsum", "mean", "var", "norm", "dot", "matmul", "einsum", "gemm"), "linalg"
+    ),
+    **dict.fromkeys(("conv1d", "conv2d", "conv_transpose2d", "scaled_matmul"), "linalg"),
     **dict.fromkeys(("conv1d_input", "conv1d_weight", "conv2d_input", "conv2d_weight"), "linalg"),
     **dict.fromkeys(("conv_transpose2d_input", "conv_transpose2d_weight"), "linalg"),
     **dict.fromkeys(("softmax", "log_softmax", "logsumexp"), "linalg"),
     **dict.fromkeys(("softmax_grad", "log_softmax_grad"), "linalg"),
     **dict.fromkeys(("layer_norm", "layer_norm_grad", "rms_norm", "rms_norm_grad"), "linalg"),
     "Accumulator": "accumulation",
+    **dict.fromkeys(("MatrixUnit", "matrix_unit"), "matrix_units"),
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",
     **dict.fromkeys(("train", "History"), "training"),

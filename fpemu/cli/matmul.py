@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from fractions import Fraction
 
-from fpemu.cli import models
+from fpemu.cli import chips, models
 from fpemu.cli.options import add_json, integer, print_json, read_array
 from fpemu.errors import ArgumentError
 from fpemu.formats import as_format
@@ -22,6 +22,11 @@ def add_parser(commands) -> None:
         "--out", metavar="FILE", help="write the last model's result, as numpy.save"
     )
     models.add_models(parser)
+    parser.add_argument(
+        "--compare",
+        metavar="NAMES",
+        help="instead: where chips and models differ, for example v100,a100,h100,fp32",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -40,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
             f"{m} x {k} x {n} products are more than the {models.MOST_TERMS} that are compared with "
             "exact ones"
         )
-    chosen = models.parsed(options.model or [f"{f.name} sequential", "fp32 sequential"])
+    if options.compare is not None:
+        return chips.compare(a, b, options.compare, options.json)
+    chosen = models.parsed(options.model or [f"{f.name} sequential", "fp32 sequential"], f)
     rows = [[Fraction(v) for v in row] for row in a.tolist()]
     columns = [[Fraction(v) for v in column] for column in b.T.tolist()]
     terms = [list(zip(row, column, strict=True)) for row in rows for column in columns]
@@ -49,7 +56,9 @@ def run(options: argparse.Namespace) -> int:
     def product(model):
         with events.trace() as t:
             results["last"] = linalg.matmul(a, b, accumulate=model, out=model.result_format)
-        return results["last"].reshape(-1).tolist(), t.count("swamped")
+        # Matrix units count no events.
+        swamped = "-" if hasattr(model, "evidence") else t.count("swamped")
+        return results["last"].reshape(-1).tolist(), swamped
 
     found = models.report(chosen, terms, product, k)
     if options.out:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from fpemu import exact, text
+from fpemu.formats import Format
 from fpemu.reals import is_finite
 
 MOST_TERMS = 2_000_000  # whose exact products and sums take some seconds
@@ -75,8 +76,15 @@ def add_models(parser) -> None:
     )
 
 
-def parsed(texts: list[str]) -> list[Any]:
-    """The models that the texts describe."""
+def parsed(texts: list[str], operands: Format | None = None) -> list[Any]:
+    """The models that the texts describe; with the format of a product's operands they may be matrix
+    units, too."""
     from fpemu.accumulation import Accumulator
+    from fpemu.matrix_units import MatrixUnit, is_written
 
-    return [Accumulator.parse(said) for said in texts]
+    return [
+        MatrixUnit.parse(said).on(operands)
+        if operands is not None and is_written(said)
+        else Accumulator.parse(said)
+        for said in texts
+    ]

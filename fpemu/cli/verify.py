@@ -31,6 +31,11 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--peers", action="store_true", help="instead: where other libraries installed here differ"
     )
+    parser.add_argument(
+        "--units",
+        action="store_true",
+        help="instead: matrix units, and against MMA-Sim where mmasim is installed",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -49,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     jobs = options.jobs or (os.cpu_count() or 1 if options.exhaustive else 1)
     if jobs < 1:
         raise ArgumentError(f"--jobs must be at least 1, got {jobs}")
-    planned = verify.checks(formats, operations, exhaustive=options.exhaustive)
+    if options.units:
+        planned = verify.unit_checks(options.exhaustive)
+    else:
+        planned = verify.checks(formats, operations, exhaustive=options.exhaustive)
     started, done = time.perf_counter(), 0
     outcomes: list[verify.Outcome] = []
     try:

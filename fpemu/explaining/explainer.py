@@ -242,6 +242,34 @@ class Explainer:
         }
         return explain_sum(x, f, accumulate, order, product, start, out, options)
 
+    def matrix_step(
+        self, a: object, b: object, c: object = 0.0, unit: object = "h100", *, f: object = None
+    ) -> Explanation:
+        """Explain one step of a matrix unit: the exponents of products and accumulator, the alignment to
+        the largest, the bits that are cut off, the integer sum, its rounding, and what FP32 would give.
+
+        Parameters
+        ----------
+        a, b : the operands, shape (k,), k at most the products of one step: Arrays, NumPy arrays whose
+            dtypes are formats, or with `f` any numbers.
+        c : the accumulator, a number that is first rounded to the unit's accumulator format.
+        unit : a matrix unit of NVIDIA's with truncating steps, or its text.
+        f : the operands' format, to which they are first rounded.
+
+        Returns text as `explain` gives it; `result` is what ``fp.dot(a, b, c, accumulate=unit)`` gives.
+        NaN and infinities decide before any sum. Raises `ArgumentError` for vectors that do not fit, and
+        `UnsupportedError` for formats that the unit does not take and units without such a step.
+        Source: see `fpemu.exact.matrix_units`.
+
+        >>> import fpemu as fp
+        >>> told = fp.explain.matrix_step([1, -1, "2^-25"], [1, 1, 1], unit="a100", f="bf16")
+        >>> told.result, told.facts["kept"]
+        (0.0, [16777216, -16777216, 0, 0])
+        """
+        from fpemu.explaining.matrix_steps import explain_step
+
+        return explain_step(a, b, c, unit, f)
+
 
 def _operation(op: str, operands: tuple[object, ...], f: object, options: dict) -> Explanation:
     f = as_format(f)

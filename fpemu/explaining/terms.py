@@ -13,27 +13,27 @@ from fpemu.numerals import number_of
 from fpemu.reals import Real, real
 
 
-def listed(x: object) -> Any:
-    """The terms as an Array, or as a NumPy array that holds them exactly."""
+def listed(x: object, asker: str = "explain.sum") -> Any:
+    """The terms as an Array, or as a NumPy array that holds them exactly; errors name the `asker`."""
     if isinstance(x, (Array, np.ndarray)):
         if x.ndim != 1:
             raise ArgumentError(
-                f"explain.sum takes one sequence of numbers, got an array of shape {x.shape}; "
+                f"{asker} takes one sequence of numbers, got an array of shape {x.shape}; "
                 "flatten it, or explain one row"
             )
         if isinstance(x, Array) or x.dtype.kind not in "OUS":
             return x
     if isinstance(x, (str, bytes)) or not isinstance(x, Iterable):
-        raise ArgumentError(f"explain.sum takes a sequence of numbers, got {x!r}")
+        raise ArgumentError(f"{asker} takes a sequence of numbers, got {x!r}")
     values = list(x)
     for value in values:
         if isinstance(value, Iterable) and not isinstance(value, str) and np.ndim(value) > 0:  # type: ignore[arg-type]
             raise ArgumentError(
-                f"explain.sum takes one sequence of numbers, got one that holds {value!r}"
+                f"{asker} takes one sequence of numbers, got one that holds {value!r}"
             )
     if all(type(value) is float for value in values):
         return np.array(values, np.float64)
-    exactly = [real(number_of(value, "explain.sum")) for value in values]
+    exactly = [real(number_of(value, asker)) for value in values]
     if all(type(value) is float for value in exactly):
         return np.array(exactly, np.float64)
     return np.array([*exactly, None], object)[:-1]

@@ -9,6 +9,7 @@ from fpemu.linalg.convolution_gradients import (
     conv_transpose2d_input,
     conv_transpose2d_weight,
 )
+from fpemu.linalg.epilogue import gemm
 from fpemu.linalg.exponentials import (
     log_softmax,
     log_softmax_grad,
@@ -20,3 +21,4 @@ from fpemu.linalg.normalization import layer_norm, rms_norm
 from fpemu.linalg.normalization_gradients import layer_norm_grad, rms_norm_grad
 from fpemu.linalg.products import dot, einsum, matmul
 from fpemu.linalg.reductions import cumsum, mean, norm, sum, var
+from fpemu.linalg.scaled_products import scaled_matmul

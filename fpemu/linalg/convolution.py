@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from fpemu.accumulation import Accumulator
-from fpemu.accumulation.run import filled
 from fpemu.arrays import Array, asarray
 from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
 from fpemu.linalg.convolution_shapes import check_channels, check_formats, check_groups
-from fpemu.linalg.options import finish, model_of
+from fpemu.linalg.options import Model, filled, finish, model_of_products
 from fpemu.linalg.patches import Geometry, Pair, Two, convolved, pair
+from fpemu.matrix_units import Instruction
 
 
 def conv2d(
@@ -66,7 +65,7 @@ def conv2d(
     check_groups(groups, x.shape[1], w.shape[0])
     check_channels(w.shape, groups, x.shape[1])
     geometry = Geometry.of(w.shape, stride, padding, dilation, groups)
-    model = filled(model_of(accumulate, order, product, x.format))
+    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
     return forward(x, w, geometry, geometry.convolved(x.shape[2:]), model, out, "conv2d")
 
 
@@ -138,7 +137,7 @@ def conv_transpose2d(
     check_groups(groups, x.shape[1], x.shape[1])
     geometry = Geometry.of(w.shape, stride, padding, dilation, groups)
     size = geometry.transposed(x.shape[2:], pair("output_padding", output_padding, 0))
-    model = filled(model_of(accumulate, order, product, x.format))
+    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
     return transposed(x, w, geometry, size, model, out, "conv_transpose2d")
 
 
@@ -146,7 +145,7 @@ def conv_transpose2d(
 
 
 def forward(
-    x: Array, w: Array, geometry: Geometry, size: Two, model: Accumulator, out: object, op: str
+    x: Array, w: Array, geometry: Geometry, size: Two, model: Model, out: object, op: str
 ) -> Array:
     """The convolution of `x`, as much of it as `size` says; `model` has no setting open."""
     if not x.format.has_zero and any(geometry.pads):
@@ -164,7 +163,7 @@ def forward(
 
 
 def transposed(
-    x: Array, w: Array, geometry: Geometry, size: Two, model: Accumulator, out: object, op: str
+    x: Array, w: Array, geometry: Geometry, size: Two, model: Model, out: object, op: str
 ) -> Array:
     """The transposed convolution of `x` by `w` (C, O / groups, kh, kw), as much as `size` says."""
     if not x.format.has_zero:
@@ -186,10 +185,12 @@ def transposed(
     return finish(result, model, x.format, out)
 
 
-def _for_images(model: Accumulator) -> Callable[[int, int], Accumulator]:
+def _for_images(model: Model) -> Callable[[int, int], Model]:
     """The models for image n and group g: random rounding draws from another seed for each."""
 
-    def of_image(n: int, g: int) -> Accumulator:
+    def of_image(n: int, g: int) -> Model:
+        if isinstance(model, Instruction):
+            return model
         seed = Chance(model.seed or 0).derived(n).seed
         return dataclasses.replace(model, seed=(seed + g) % 2**64)
 

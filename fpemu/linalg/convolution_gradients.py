@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fpemu.accumulation import Accumulator
-from fpemu.accumulation.run import filled
 from fpemu.arrays import Array, asarray
 from fpemu.errors import ArgumentError
 from fpemu.linalg.convolution import forward, transposed
@@ -23,7 +21,7 @@ from fpemu.linalg.convolution_shapes import (
     shape_of,
     transposed_geometry_of,
 )
-from fpemu.linalg.options import finish, model_of, nth_of
+from fpemu.linalg.options import Model, filled, finish, model_of_products, nth_of
 from fpemu.linalg.patches import Geometry, Pair, correlated
 
 
@@ -72,7 +70,7 @@ def conv2d_input(
     moves = (stride, padding, dilation, groups)
     geometry = geometry_of("conv2d_input", size, w.shape, grad, moves)
     check_formats("conv2d_input", grad, w)
-    model = filled(model_of(accumulate, order, product, grad.format))
+    model = filled(model_of_products(accumulate, order, product, grad.format, grad.format))
     return transposed(grad, w, geometry, (size[2], size[3]), model, out, "conv2d_input")
 
 
@@ -121,7 +119,7 @@ def conv2d_weight(
         raise ArgumentError(f"conv2d_weight takes images (N, C, H, W), got shape {x.shape}")
     moves = (stride, padding, dilation, groups)
     geometry = geometry_of("conv2d_weight", x.shape, weights, grad, moves)
-    model = filled(model_of(accumulate, order, product, x.format))
+    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
     return _weights("conv2d_weight", x, grad, geometry, model, out)
 
 
@@ -166,7 +164,7 @@ def conv_transpose2d_input(
         "conv_transpose2d_input", size, w.shape, grad, moves, output_padding
     )
     check_formats("conv_transpose2d_input", grad, w)
-    model = filled(model_of(accumulate, order, product, grad.format))
+    model = filled(model_of_products(accumulate, order, product, grad.format, grad.format))
     return forward(grad, w, geometry, (size[2], size[3]), model, out, "conv_transpose2d_input")
 
 
@@ -215,7 +213,7 @@ def conv_transpose2d_weight(
     geometry = transposed_geometry_of(
         "conv_transpose2d_weight", x.shape, weights, grad, moves, output_padding
     )
-    model = filled(model_of(accumulate, order, product, x.format))
+    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
     return _weights("conv_transpose2d_weight", grad, x, geometry, model, out)
 
 
@@ -267,7 +265,7 @@ def conv1d_weight(
 
 
 def _weights(
-    op: str, x: Array, above: Array, geometry: Geometry, model: Accumulator, out: object
+    op: str, x: Array, above: Array, geometry: Geometry, model: Model, out: object
 ) -> Array:
     """The sums of elements of `above` times those of `x` under them; `model` has no setting open."""
     check_formats(op, x, above)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpemu.accumulation import Accumulator
-from fpemu.accumulation import accumulate as run
 from fpemu.carriers import carrier_dtype
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format
+from fpemu.linalg.options import Model, run
 
 Pair = int | tuple[int, int]
 Two = tuple[int, int]
@@ -124,7 +123,7 @@ class Geometry:
         return out
 
 
-def counts_places(model: Accumulator) -> bool:
+def counts_places(model: Model) -> bool:
     """Whether an element's place in the result takes part: it chooses the random bits of stochastic
     rounding, and the rank at which a ring begins."""
     return model.rounding == "stochastic" or model.kind == "ring"
@@ -142,7 +141,7 @@ def convolved(
     weights: np.ndarray,
     f: Format,
     geometry: Geometry,
-    models: Callable[[int, int], Accumulator],
+    models: Callable[[int, int], Model],
     op: str,
 ) -> np.ndarray:
     """The convolution of the padded images ``image(n)`` by `weights` (O, C / groups, kh, kw), whose
@@ -172,7 +171,7 @@ def correlated(
     above: np.ndarray,
     f: Format,
     geometry: Geometry,
-    models: Callable[[int], Accumulator],
+    models: Callable[[int], Model],
     op: str,
 ) -> np.ndarray:
     """For every kernel position the sum of the elements of `above` (N, O, H', W'), each times the
@@ -191,7 +190,7 @@ def correlated(
 
 
 def _carried_on(
-    images: np.ndarray, above: np.ndarray, f: Format, geometry: Geometry, model: Accumulator, op
+    images: np.ndarray, above: np.ndarray, f: Format, geometry: Geometry, model: Model, op
 ) -> np.ndarray:
     """Sums that take one term after another go on with the next rows where the last ones ended."""
     count, filters, high, wide = above.shape
@@ -211,7 +210,7 @@ def _carried_on(
 
 
 def _gathered(
-    images: np.ndarray, above: np.ndarray, f: Format, geometry: Geometry, model: Accumulator, op
+    images: np.ndarray, above: np.ndarray, f: Format, geometry: Geometry, model: Model, op
 ) -> np.ndarray:
     """All terms at once, for so many kernel positions at a time that memory stays bounded."""
     count, filters, high, wide = above.shape

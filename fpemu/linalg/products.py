@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fpemu.accumulation import accumulate as run
 from fpemu.arrays import Array, asarray
 from fpemu.carriers import carrier_dtype
 from fpemu.errors import ArgumentError
-from fpemu.linalg.options import finish, model_of, nth_of
+from fpemu.linalg.options import finish, model_of_products, nth_of, run
+from fpemu.matrix_units import Instruction
 
 
 def matmul(
@@ -27,12 +27,14 @@ def matmul(
 
     Parameters
     ----------
-    a, b : array_like of one format, shapes as `numpy.matmul` takes them: (..., m, k) and
+    a, b : array_like of one format (E4M3 and E5M2 may meet in matrix units), shapes as `numpy.matmul` takes them: (..., m, k) and
         (..., k, n), or 1-d; leading axes broadcast.
     c : initial accumulator, array_like of the result's shape; rounded to the accumulator's
         format if it is wider. By default +0.
     accumulate : format of the accumulator, by default that of `a` and `b`; or an `Accumulator`, or
-        its text, which says all of this at once.
+        its text, which says all of this at once; or a matrix unit, or its text ("h100 wgmma"): see
+        `fpemu.matrix_unit`. That pads k with zeros to whole instructions, its results stay in its
+        own accumulator's format unless `out` says otherwise, and no `arithmetic` changes its bits.
     order : in which order the products are added and how: "sequential", "pairwise", "blocked:64",
         "kahan", "neumaier", "exact", "permuted:7" ...; see `fpemu.accumulation.model`.
     product : None: each product is rounded to the accumulator's format before it is added; "exact":
@@ -46,16 +48,18 @@ def matmul(
     >>> a = np.ones((1, 4096), np.float16)
     >>> float(matmul(a, a.T)[0, 0]), float(matmul(a, a.T, accumulate="fp32")[0, 0])
     (2048.0, 4096.0)
+    >>> matmul(a, a.T, accumulate="h100 mma")
+    fp.array([[4096.0]], fp.FP32)
     """
     a, b = asarray(a), asarray(b)
     if 0 in (a.ndim, b.ndim):
         raise ArgumentError("matmul takes arrays of at least one dimension; use * for scalars")
-    if a.format != b.format:
+    model = model_of_products(accumulate, order, product, a.format, b.format)
+    if a.format != b.format and not isinstance(model, Instruction):
         raise ArgumentError(
             f"matmul of {a.format.name} and {b.format.name}: operands must share a format; cast "
             f"one of them, for example b.astype({a.format.name!r})"
         )
-    model = model_of(accumulate, order, product, a.format)
     accumulator = model.result_format
     left, right, batch, tail = _as_matrices(a._values, b._values)
     shape = (*batch, *tail)

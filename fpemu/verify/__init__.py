@@ -6,3 +6,4 @@ other libraries differ.
 
 from fpemu.verify.outcome import Outcome, total
 from fpemu.verify.plan import MODES, OPERATIONS, checks, run
+from fpemu.verify.units import checks as unit_checks

@@ -1,0 +1,173 @@
+"""The kernels of matrix units against the exact reference, whatever the bits; planted bugs; threads."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fpemu as fp
+from fpemu.accumulation import threads
+from fpemu.carriers import carrier_dtype, code_dtype
+from fpemu.convert import decode
+from fpemu.exact import matrix_units as exact
+from fpemu.matrix_units import every_instruction, matrix_unit, multiply
+from fpemu.verify import units
+
+INSTRUCTIONS = list(every_instruction())
+DIFFERENT = list({(*dataclasses.astuple(i)[3:13],): i for i in INSTRUCTIONS}.values())
+
+
+@pytest.mark.parametrize("made", DIFFERENT, ids=str)
+def test_kernels_against_the_exact_reference(made):
+    found = units.compare(made, units.by_exact, "exact", 1, side=3)
+    assert (found.wrong, found.first_wrong) == (0, "")
+    assert found.exact + found.rounded + found.overflowed == 9 * len(units.KINDS)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_kernels_on_drawn_codes(data):
+    made = data.draw(st.sampled_from(DIFFERENT))
+    k = data.draw(st.integers(0, 2 * made.multiple + 1))
+
+    def values(f, shape):
+        codes = st.one_of(st.integers(0, 2**f.bits - 1), st.sampled_from(_edges(f)))
+        drawn = data.draw(
+            st.lists(codes, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])
+        )
+        return decode(np.array(drawn, code_dtype(f)).reshape(shape), f)
+
+    a, b, c = values(made.a, (1, k)), values(made.b, (k, 2)), values(made.accumulator, (1, 2))
+    got = multiply(a, b, made, c)
+    for j in range(2):
+        want = exact.matrix_unit(a[0].tolist(), b[:, j].tolist(), c[0, j].item(), made)
+        assert _same(got[0, j], want), (str(made), a, b[:, j], c[0, j], want)
+
+
+def _edges(f):
+    one = f._bias << f.fraction_bits
+    sign = 1 << (f.bits - 1)
+    least = [0, 1, 2, f.max_code, one, one + 1, 1 << f.fraction_bits, (1 << f.fraction_bits) - 1]
+    return [code | s for code in least for s in (0, sign)]
+
+
+def _same(got, want):
+    return (np.isnan(got) and np.isnan(want)) or (
+        float(got) == float(want) and np.signbit(got) == np.signbit(float(want))
+    )
+
+
+@pytest.mark.parametrize("option", ["promote=64", "split=3", "promote=128 split=2"])
+@pytest.mark.parametrize("name", ["fp16", "e4m3"])
+def test_loops_of_libraries(option, name):
+    made = fp.MatrixUnit.parse(f"h100 wgmma {option}").on(name)
+    for depth in (0, 1, 64, 300, 500):
+        rng = np.random.default_rng(depth)
+        a = fp.quantize(rng.normal(size=(2, depth)), name)
+        b = fp.quantize(rng.normal(size=(depth, 3)), name)
+        got = multiply(a, b, made)
+        for i, j in np.ndindex(got.shape):
+            want = exact.matrix_unit(a[i].tolist(), b[:, j].tolist(), 0.0, made)
+            assert got[i, j] == want
+
+
+def test_split_k_in_float32_by_hand():
+    """cuBLASLt's rule: chunk = ceil(ceil(K/64)/s)*64, partials added in ascending order in FP32."""
+    rng = np.random.default_rng(0)
+    a, b = (
+        fp.quantize(rng.normal(size=(4, 400)), "fp16"),
+        fp.quantize(rng.normal(size=(400, 4)), "fp16"),
+    )
+    plain, split = matrix_unit("h100", "wgmma"), matrix_unit("h100", "wgmma", split=3)
+    parts = [multiply(a[:, k : k + 192], b[k : k + 192], plain.on("fp16")) for k in (0, 192, 384)]
+    want = (parts[0] + parts[1]) + parts[2]
+    assert np.array_equal(multiply(a, b, split.on("fp16")), want)
+    assert not np.array_equal(multiply(a, b, plain.on("fp16")), want)
+
+
+PLANTED = {
+    "one bit fewer": {"bits": 24},
+    "one bit more": {"bits": 26},
+    "half as many products": {"length": 8},
+    "a lower floor": {"floor": -134},
+    "a higher floor": {"floor": -132},
+    "rounded to nearest": {"nearest": True},
+    "results of 13 bits": {"output": fp.Format("e8m13", 8, 13)},
+}
+
+
+@pytest.mark.parametrize("change", PLANTED)
+def test_a_planted_bug_in_a_number_is_caught(change):
+    right = matrix_unit("h100", "wgmma").on("bf16")
+    wrong = dataclasses.replace(right, **PLANTED[change])
+
+    def planted(a, b, c, _):
+        return multiply(a, b, wrong, c)
+
+    assert units.compare(right, units.by_exact, "exact", 1, judged=planted).wrong > 0
+
+
+@pytest.mark.parametrize("rule", ["down", "to nearest"])
+def test_a_planted_bug_in_the_truncation_is_caught(monkeypatch, rule):
+    def other(x: Fraction, unit: int) -> int:
+        scaled = x / Fraction(2) ** unit
+        return scaled.__floor__() if rule == "down" else round(scaled)
+
+    monkeypatch.setattr(exact, "_truncated", other)
+    assert (
+        units.compare(matrix_unit("h100").on("fp16"), units.by_exact, "exact", 1, side=5).wrong > 0
+    )
+
+
+@pytest.mark.parametrize("name", ["h100 wgmma", "h100 mma", "mi300"])
+def test_threads_change_no_bit(monkeypatch, name):
+    f = "e4m3fnuz" if name == "mi300" else "e4m3"
+    made = fp.MatrixUnit.parse(name).on(f)
+    rng = np.random.default_rng(1)
+    a, b = fp.quantize(rng.normal(size=(13, 640)), f), fp.quantize(rng.normal(size=(640, 300)), f)
+    results = []
+    for count in (1, 2, 5):
+        monkeypatch.setattr(threads, "threads", lambda count=count: count)
+        monkeypatch.setattr(threads, "_LEAST_WORK", 0)
+        results.append(multiply(a, b, made))
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+def test_specials_leave_other_elements_alone():
+    made = matrix_unit("h100").on("bf16")
+    rng = np.random.default_rng(2)
+    a, b = (
+        fp.quantize(rng.normal(size=(6, 48)), "bf16"),
+        fp.quantize(rng.normal(size=(48, 300)), "bf16"),
+    )
+    plain = multiply(a, b, made)
+    a[2, 17], b[40, 7] = np.nan, -np.inf
+    mixed = multiply(a, b, made)
+    untouched = np.ones(plain.shape, bool)
+    untouched[2], untouched[:, 7] = False, False
+    assert np.array_equal(plain[untouched], mixed[untouched])
+    assert np.isnan(mixed[2]).all()
+    assert np.isinf(np.delete(mixed[:, 7], 2)).all()
+
+
+def test_an_overflow_stays_and_meets_the_opposite_infinity():
+    made = matrix_unit("h100").on("bf16")
+    big = np.full((1, 32), 2.0**127, np.float32)
+    assert multiply(big, big.T, made)[0, 0] == np.inf
+    opposite = np.concatenate([big, np.zeros((1, 16), np.float32)], 1)
+    right = np.concatenate([big, np.ones((1, 16), np.float32)], 1).T.copy()
+    assert multiply(opposite, right, made)[0, 0] == np.inf
+    opposite[0, 40] = -np.inf
+    assert np.isnan(multiply(opposite, right, made)[0, 0])
+
+
+def test_carriers():
+    for made in DIFFERENT:
+        zeros = np.zeros((2, 3), carrier_dtype(made.a)), np.zeros((3, 4), carrier_dtype(made.b))
+        assert multiply(*zeros, made).dtype == carrier_dtype(made.accumulator)
