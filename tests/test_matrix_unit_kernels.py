@@ -171,3 +171,11 @@ def test_carriers():
     for made in DIFFERENT:
         zeros = np.zeros((2, 3), carrier_dtype(made.a)), np.zeros((3, 4), carrier_dtype(made.b))
         assert multiply(*zeros, made).dtype == carrier_dtype(made.accumulator)
+
+
+def test_what_verify_runs():
+    planned = units.checks()
+    assert len(planned) >= len(units.distinct())
+    (outcome,) = planned[0][1]()
+    assert (outcome.wrong, outcome.op, outcome.judge) == (0, "matrix unit", "exact")
+    assert sum(count for _, count in units.distinct()) == len(INSTRUCTIONS)

@@ -67,8 +67,14 @@ def matrix_unit(a: Sequence[Real], b: Sequence[Real], c: Real, instruction: Any)
     """``c + a . b`` as the instruction computes it, K padded with zeros to whole instructions.
 
     `a` and `b` hold values of the operands' formats, `c` one of the accumulator's. NaN comes from a NaN
-    operand, zero times infinity and infinities of both signs; a zero is +0 unless the arithmetic is
-    IEEE's ("fma", "exact", "flushed").
+    operand, zero times infinity and infinities of both signs. A zero is +0, but for "fma" and "flushed",
+    which have IEEE's signs, and for negative sums that CDNA1 and CDNA3 round to zero. With `split` and
+    `promote` partial sums are added in FP32, each addition rounded to nearest even.
+
+    >>> from fpemu.matrix_units import matrix_unit as named
+    >>> a, b = [1.0, -1.0, 2.0**-10], [1.0, 1.0, 2.0**-15]
+    >>> [matrix_unit(a, b, 0.0, named(chip).on("fp16")) == 2.0**-25 for chip in ("a100", "h100")]
+    [False, True]
     """
     if instruction.split > 1:
         size = share_of(len(a), instruction)
