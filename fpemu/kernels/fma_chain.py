@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from fpemu.kernels.cache import kernel
-from fpemu.kernels.sequential import _fma32, fma64
+from fpemu.kernels.sequential import fma32, fma64
 
 
 @functools.cache
@@ -20,7 +20,7 @@ def loop(single: bool):
                 x, row = a[i, k], b[k]
                 for j in range(out.size):
                     if single:
-                        out[j] = _fma32(x, row[j], out[j])
+                        out[j] = fma32(x, row[j], out[j])
                     else:
                         out[j] = fma64(x, row[j], out[j])
 

@@ -55,7 +55,7 @@ def _multiply_and_add(real):
 
 
 through_half: Any = intrinsic(_half_and_back)
-_fma32: Any = intrinsic(_multiply_and_add(types.float32))
+fma32: Any = intrinsic(_multiply_and_add(types.float32))
 fma64: Any = intrinsic(_multiply_and_add(types.float64))
 
 
@@ -73,7 +73,7 @@ def half(a, b, c):
 @njit
 def _by_magic(x, low, s):
     e = float32_of(np.int32(max(np.int32(bits32(x) & EXPONENT32), low)))
-    return _fma32(e, -s, _fma32(e, s, x))
+    return fma32(e, -s, fma32(e, s, x))
 
 
 @kernel
