@@ -112,6 +112,10 @@ def apply_between(
     if "daz" in subnormals:
         wide = tuple(without_subnormals(v, g) for v, g in zip(wide, formats, strict=True))
     chance = chance or Chance()
+    # The operands have been read already.
+    kept = {**settings, "subnormals": "ftz" if "ftz" in subnormals else "gradual"}
+    if f == FP64 and fits64:  # which holds them all
+        return apply(op, *wide, f=f, **kept, chance=chance, place=place, count_as=count_as)
     moderate = all(g.emin - g.fraction_bits >= -300 and g.emax <= 300 for g in everyone)
     product = op not in ("multiply", "fma") or formats[0].precision + formats[1].precision <= 53
     random = chance.random_bits + 2 if rounding == "stochastic" else 0
@@ -127,8 +131,6 @@ def apply_between(
             seen = _seen(op, wide, source, out, inexact, f, settings, chance, tininess)
             report(place, op, source, out, f, saturation, seen, count_as=count_as)
         return out
-    # The operands have been read already.
-    kept = {**settings, "subnormals": "ftz" if "ftz" in subnormals else "gradual"}
     return _by_reference(op, wide, f, kept, chance, watched, place, count_as)
 
 

@@ -61,12 +61,13 @@ def of_rounding(
     changed = (before != after) | overflow
     if already_inexact is not None:
         changed |= already_inexact
-    inexact = changed & (finite | ~np.isnan(after))
+    nan = np.isnan(before)  # which signals nothing, whatever it became
+    inexact = changed & (finite | ~np.isnan(after)) & ~nan
     return {
         "inexact": inexact,
         "underflow": inexact & finite & tiny,
         "overflow": overflow,
-        "invalid": ~finite & np.isnan(after) & ~np.isnan(before),
+        "invalid": ~finite & np.isnan(after) & ~nan,
     }
 
 

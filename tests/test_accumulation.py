@@ -357,6 +357,9 @@ def test_elements_and_batches_draw_independently():
     rows = np.full((6, 1, 50), 0.3, np.float16)
     batch = fp.matmul(rows, np.full((50, 1), 0.7, np.float16), accumulate=model)
     assert len(set(batch.reshape(-1).tolist())) > 1
+    model = "fp16 sequential rounding=stochastic"  # and the seed of the arithmetic in force
+    batch = fp.matmul(rows, np.full((50, 1), 0.7, np.float16), accumulate=model)
+    assert len(set(batch.reshape(-1).tolist())) > 1
     terms = np.float16([1.0, 2.0**-4])  # E4M3 has nothing between 1 and 1.125
     drawn = {
         fp.sum(terms, accumulate=f"fp32 sequential rounding=stochastic seed={k}", out="e4m3").item()

@@ -11,7 +11,7 @@ from oracles import assert_same, same
 from test_fast_loops import at_edges
 
 import fpemu as fp
-from fpemu import accumulation, exact
+from fpemu import accumulation, elementwise, exact
 from fpemu.accumulation import Accumulator, compensated, exact_sums, run, threads
 from fpemu.accumulation.stepwise import Stepwise
 from fpemu.rounding import ROUNDING, SATURATION, SUBNORMALS
@@ -299,6 +299,26 @@ def test_what_the_reference_computes_does_not_cancel_more():
         with fp.arithmetic(rounding="toward_positive"), fp.trace() as t:
             fp.array([8.0, 8.0, 8.0], f) - fp.array([1.0, 7.0, 8.0], f)
         assert t.count("cancelled") == 2
+
+
+def test_fp64_is_fast_and_right_for_operands_of_other_formats(monkeypatch):
+    rng = np.random.default_rng(4)
+    a, b = (np.float16(rng.normal(size=s)) for s in ((3, 40), (40, 5)))
+    plain = fp.matmul(a, b, accumulate="fp64 kahan")
+    monkeypatch.setattr(elementwise, "_by_reference", None)
+    with fp.trace() as t:
+        watched = fp.matmul(a, b, accumulate="fp64 kahan")
+    assert_same(watched.to_numpy(), plain.to_numpy(), a)
+    assert t.count("values", format="fp64") == 5 * a.size * b.shape[1]
+
+
+def test_nan_that_saturates_signals_nothing():
+    x = fp.array([np.nan, 1.0], "fp16")
+    model = Accumulator("fp16", promote=("e2m1", 1), saturation="finite")
+    with fp.arithmetic() as ctx, fp.trace() as t:
+        assert fp.sum(x, accumulate=model, out="e2m1").item() == 6
+    assert t.count("inexact") == 1  # 6 + 1
+    assert ctx.flags == {"inexact", "overflow"}
 
 
 # -- bugs that must be seen -----------------------------------------------------------------------

@@ -85,13 +85,11 @@ def filled(model: Model) -> Model:
 
 
 def nth_of(model: Model, n: int) -> Model:
-    """The model for the n-th of several accumulations: random rounding draws from another seed."""
+    """The model, which has no setting open, for the n-th of several accumulations: random rounding
+    draws from another seed."""
     if isinstance(model, Instruction):
         return model
-    now = filled_accumulator(model)
-    return (
-        replace(now, seed=Chance(now.seed or 0).derived(n).seed) if model.seed is not None else now
-    )
+    return replace(model, seed=Chance(model.seed or 0).derived(n).seed)
 
 
 def finish(values: np.ndarray, model: Model, own: Format, out: object) -> Array:

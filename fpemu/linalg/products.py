@@ -9,7 +9,7 @@ import numpy as np
 from fpemu.arrays import Array, asarray
 from fpemu.carriers import carrier_dtype
 from fpemu.errors import ArgumentError
-from fpemu.linalg.options import finish, model_of_products, nth_of, run
+from fpemu.linalg.options import filled, finish, model_of_products, nth_of, run
 from fpemu.matrix_units import Instruction
 
 
@@ -63,6 +63,7 @@ def matmul(
     accumulator = model.result_format
     left, right, batch, tail = _as_matrices(a._values, b._values)
     shape = (*batch, *tail)
+    model = filled(model) if batch else model  # one operation, of one seed
     start = None
     if c is not None:
         given = asarray(c)
