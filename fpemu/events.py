@@ -205,7 +205,9 @@ class Trace:
         self, place: str | None = None, op: str | None = None, format: str | None = None
     ) -> int | None:
         """The earliest term with which a sum, or a product in it, overflowed; the first is number 1.
-        None if none did, or only where the sums of blocks or shares were added.
+        None if none did, or only where the sums of blocks or shares were added, or where no kernel knows
+        the formats and modes (more than 31 random bits, FP64 but to nearest even) and steps are done
+        one by one: these are counted, but not numbered.
 
         >>> import fpemu as fp
         >>> with fp.trace() as t:
@@ -220,7 +222,7 @@ class Trace:
         self, place: str | None = None, op: str | None = None, format: str | None = None
     ) -> int:
         """The most leading bits that cancelled in a step of a sum that did not become zero; 0 if there
-        was no cancellation.
+        was no cancellation, or no kernel (see `first_overflow`).
 
         >>> import fpemu as fp
         >>> with fp.trace() as t:
