@@ -311,7 +311,27 @@ def record(
 ) -> None:
     """Hand `counts`, of results in the format named `f`, to every open trace."""
     for opened in _open_traces.get():
-        opened.add((place, op, f), counts, results, extremes)
+        opened.add((place or _place.get(), op, f), counts, results, extremes)
+
+
+_place: contextvars.ContextVar[str] = contextvars.ContextVar("fpemu_counted_at", default="")
+
+
+@contextlib.contextmanager
+def at(place: str) -> Iterator[None]:
+    """What happens inside the block and names no place of its own is counted at `place`.
+
+    >>> import fpemu as fp
+    >>> with fp.trace() as t, at("layers.1/forward"):
+    ...     _ = fp.sum(np.float16([2048, 1]))
+    >>> t.count("swamped", place="layers.1/*")
+    1
+    """
+    token = _place.set(place)
+    try:
+        yield
+    finally:
+        _place.reset(token)
 
 
 _inside: contextvars.ContextVar[bool] = contextvars.ContextVar("fpemu_inside", default=False)

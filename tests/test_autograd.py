@@ -9,7 +9,7 @@ from oracles import assert_same
 import fpemu as fp
 from fpemu import exact, nn
 from fpemu.autograd.check import GradientMismatchError, check_grad
-from fpemu.autograd.operations import CROSS_ENTROPY, LINEAR, RELU, TABLE
+from fpemu.autograd.operations import CONCATENATE, CROSS_ENTROPY, LINEAR, RELU, TABLE
 from fpemu.autograd.site import plain_site
 from fpemu.autograd.tensor import Operation, Tensor, apply
 
@@ -24,9 +24,49 @@ def network(x: Tensor, w: Tensor, b: Tensor, relu: Operation = RELU) -> Tensor:
     return apply(CROSS_ENTROPY, SITE, hidden, targets=TARGETS)
 
 
-def test_gradients_of_every_operation_agree_with_numeric_ones():
-    assert set(TABLE) == {"linear", "relu", "cross_entropy"}  # a new row needs a check here
+def test_gradients_of_a_network_agree_with_numeric_ones():
     check_grad(network, [X, W, B])
+
+
+def squared(y: Tensor) -> Tensor:
+    """A scalar whose gradient differs from element to element."""
+    return (y * y).sum()
+
+
+A2, C3, P2 = rng.standard_normal((3, 4)), rng.standard_normal((2, 1, 4)), rng.random((3, 4)) + 0.5
+CHECKS = {
+    "linear": (lambda x, w, b: squared(LINEAR(x, w, b)), [X, W, B]),
+    "matmul": (lambda a, b: squared(a @ b), [rng.standard_normal((2, 3, 4)), A2.T]),
+    "add": (lambda a, b: squared(a + b), [A2, C3]),
+    "subtract": (lambda a, b: squared(a - b), [A2, C3]),
+    "multiply": (lambda a, b: squared(a * b), [A2, C3]),
+    "divide": (lambda a, b: squared(a / b), [C3, P2]),
+    "negate": (lambda a: squared(-a * 3.0), [A2]),
+    "relu": (lambda a: squared(a.relu()), [A2]),
+    "exp": (lambda a: squared(a.exp()), [A2]),
+    "log": (lambda a: squared(a.log()), [P2]),
+    "sqrt": (lambda a: squared(a.sqrt()), [P2]),
+    "tanh": (lambda a: squared(a.tanh()), [A2]),
+    "sigmoid": (lambda a: squared(a.sigmoid()), [A2]),
+    "reshape": (lambda a: squared(a.reshape(2, -1) @ P2.reshape(6, 2)), [A2]),
+    "permute": (lambda a: squared(a.T @ P2), [A2]),
+    "take": (lambda a: squared(a[1:, ::2]), [A2]),
+    "concatenate": (lambda a, b: squared(CONCATENATE(a, b, axis=-1) * 2.0), [A2, P2]),
+    "sum": (lambda a: squared(a.sum(axis=(0, -1))), [rng.standard_normal((2, 3, 2))]),
+    "mean": (lambda a: squared(a.mean(axis=1, keepdims=True)), [A2]),
+    "cross_entropy": (lambda z: CROSS_ENTROPY(z, targets=TARGETS), [rng.standard_normal((4, 5))]),
+}
+
+
+def test_every_operation_is_checked():
+    assert set(CHECKS) == set(TABLE)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_gradients_of_every_operation_agree_with_numeric_ones(name):
+    function, inputs = CHECKS[name]
+    with fp.policies["fp64"]:
+        check_grad(function, inputs)
 
 
 def test_the_check_catches_a_wrong_gradient():

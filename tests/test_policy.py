@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import fpemu as fp
 from fpemu.formats import NAMED
 from fpemu.policy import current
+from fpemu.policy.override import Override
 
 formats = st.sampled_from(sorted(NAMED.values(), key=str))
 maybe = st.none() | formats
@@ -49,6 +50,19 @@ def test_every_field_takes_part_in_the_round_trip():
         "loss_scale": 2.5,
         "scaling": "per_tensor",
         "saturation": "finite",
+        "inner": "fp32 pairwise",
+        "gradient_sum": "fp32",
+        "momentum": "bf16",
+        "variance": "fp16",
+        "update": "kahan",
+        "rounding": "toward_zero",
+        "subnormals": "ftz",
+        "random_bits": 8,
+        "low": ("linear", "conv2d"),
+        "fp32": ("softmax",),
+        "promote": ("add",),
+        "leave": ("*",),
+        "overrides": (Override("*.norm", (("weights", fp.FP32),)),),
     }
     assert set(different) == {field.name for field in dataclasses.fields(fp.Policy)}
     for name, value in different.items():

@@ -2,25 +2,57 @@
 
 An operation names the *role* of each value (weights, activations, gradients, ...) and *where*
 in itself it rounds ("forward/input", "weight_grad/accumulate"). Its `Site` knows the place of
-the operation in the model and the format of each role, does the rounding, and counts it.
+the operation in the model and the rule of each role, does the rounding, and counts it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
-from fpemu import elementwise, events
-from fpemu.accumulation.sequential import accumulate_products
+from fpemu import accumulation, elementwise, events, matrix_units
+from fpemu.accumulation import Accumulator
 from fpemu.arrays import Array
+from fpemu.autograd import draws
+from fpemu.chance import Chance
 from fpemu.convert import report, round_to
-from fpemu.errors import ArgumentError
+from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format
+from fpemu.matrix_units import Instruction, MatrixUnit
 
-ROLES = ("weights", "activations", "gradients", "accumulate", "loss")
+# weights, activations, gradients: what products read, and what operations hand on. accumulate: the
+# format in which products end. inner: the steps inside everything that is no product. loss: the loss.
+ROLES = ("weights", "activations", "gradients", "accumulate", "inner", "loss")
 ScaleRule = Callable[[np.ndarray, Format], int]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One rounding: to which format, how, and after scaling by which rule."""
+
+    format: Format
+    rounding: str = "nearest_even"
+    saturation: str = "none"
+    subnormals: str = "gradual"
+    random_bits: int = 24
+    scale_rule: ScaleRule | None = None
+    model: Accumulator | MatrixUnit | None = None  # of sums of products
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Rounding, saturation and subnormals, as functions of arrays take them."""
+        return {
+            "rounding": self.rounding,
+            "saturation": self.saturation,
+            "subnormals": self.subnormals,
+        }
 
 
 @dataclass(frozen=True)
@@ -32,18 +64,26 @@ class Operand:
 
     @property
     def T(self) -> Operand:
-        """Transposed."""
-        return Operand(self.array.T, self.exponent)
+        """The last two axes exchanged."""
+        return Operand(np.swapaxes(self.array, -1, -2), self.exponent)  # type: ignore[arg-type]
+
+    def of(self, change: Callable[[Array], Array]) -> Operand:
+        """The same after a change that moves values only."""
+        return Operand(change(self.array), self.exponent)
 
 
 @dataclass(frozen=True)
 class Site:
     """The roundings of one operation at one place.
 
-    `roles` gives the format of each of `ROLES`. Results are handed on in the format of their
-    role, unless `outputs` names one for all results (as systems do whose FP8 is only an operand
-    format). `scale_rule` gives the power of two by which an operand is scaled before it is
-    rounded, and by which the product is scaled back.
+    `roles` gives the format of each of `ROLES` ("inner" is by default that of "accumulate").
+    Results are handed on in the format of their role, unless `outputs` names one for all results (as
+    systems do whose FP8 is only an operand format). `model` is how sums of products are accumulated,
+    by default in order in the format of "accumulate"; `inner_model` the same for the other sums.
+    `scale_rule` gives the power of two by which an operand is scaled before it is rounded, and by
+    which the product is scaled back. `changes` are pairs of a pattern of places and what is other
+    there, fields of `Cast`; the first that matches counts. With `follows_inputs` the gradient of an
+    input is rounded to that input's format, as systems do that cast inputs by lists of operations.
     """
 
     place: str
@@ -51,38 +91,130 @@ class Site:
     outputs: Format | None = None
     saturation: str = "none"
     scale_rule: ScaleRule | None = None
+    rounding: str = "nearest_even"
+    subnormals: str = "gradual"
+    random_bits: int = 24
+    model: Accumulator | MatrixUnit | None = None
+    inner_model: Accumulator | None = None
+    gradient_sum: Format | None = None
+    follows_inputs: bool = False
+    changes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    _casts: dict[tuple[str, str, bool], Cast] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    # -- rules --------------------------------------------------------------------------------
+
+    def rule(self, role: str, where: str, *, result: bool = False) -> Cast:
+        """How a value of `role` is rounded at `where`; a `result` is one that is handed on."""
+        key = (role, where, result)
+        found = self._casts.get(key)
+        if found is None:
+            found = self._casts[key] = self._rule(role, where, result)
+        return found
+
+    def _rule(self, role: str, where: str, result: bool) -> Cast:
+        f = self.outputs if result and self.outputs else self._format(role)
+        operand = role in ("weights", "activations", "gradients") and not result
+        model: Accumulator | MatrixUnit | None = None
+        if role == "accumulate":
+            model = self.model or Accumulator(f)
+        if role == "inner":
+            model = self.inner_model or Accumulator(f)
+        rule = Cast(
+            *(f, self.rounding, self.saturation, self.subnormals, self.random_bits),
+            self.scale_rule if operand else None,
+            model,
+        )
+        change = self._change(where)
+        if not change:
+            return rule
+        rule = dataclasses.replace(rule, **change)
+        if "model" in change and isinstance(change["model"], Accumulator):
+            rule = dataclasses.replace(rule, format=change["model"].result_format)
+        elif "format" in change and model is not None:
+            rule = dataclasses.replace(rule, model=Accumulator(rule.format))
+        return rule
+
+    def _format(self, role: str) -> Format:
+        if role == "inner" and "inner" not in self.roles:
+            return self.roles["accumulate"]
+        return self.roles[role]
+
+    def _change(self, where: str) -> Mapping[str, Any] | None:
+        place = f"{self.place}/{where}"
+        return next((c for pattern, c in self.changes if fnmatchcase(place, pattern)), None)
+
+    # -- operands and products ----------------------------------------------------------------
 
     def operand(self, x: Array, role: str, where: str) -> Operand:
         """`x` as a product reads it: scaled if there is a rule, rounded to the role's format."""
-        f = self.roles[role]
-        if x.format == f:
+        rule = self.rule(role, where)
+        if x.format == rule.format and "daz" not in rule.subnormals:
             if role == "weights":  # others were counted when they were handed on
                 self._watch(x, role, where)
             return Operand(x)
-        exponent = self.scale_rule(x._values, f) if self.scale_rule else 0
+        exponent = rule.scale_rule(x._values, rule.format) if rule.scale_rule else 0
         values = x._values if exponent == 0 else np.ldexp(x._values.astype(np.float64), exponent)
-        return Operand(self._round(values, f, role, where), exponent)
+        return Operand(self._round(values, rule, role, where), exponent)
+
+    def again(self, x: Array, used: Operand, role: str, where: str) -> Operand:
+        """An operand of another product, too: `used` as it is, unless the policy says something of
+        this place, in which case `x` is rounded anew."""
+        return self.operand(x, role, where) if self._change(where) else used
 
     def products(self, a: Operand, b: Operand, where: str) -> Array:
-        """``a @ b`` in the accumulator's format, every product and partial sum rounded."""
-        f = self.roles["accumulate"]
-        values = accumulate_products(
-            a.array._values,
-            b.array._values,
-            (a.array.format, b.array.format, f),
-            saturation=self.saturation,
-            place=f"{self.place}/{where}/accumulate",
-            op="accumulate",
+        """``a @ b`` of matrices, in the format in which the model of products ends."""
+        return self.summed(
+            lambda model, **options: _multiply(a.array, b.array, model, **options),
+            where,
+            (a.array.format, b.array.format),
+            a.exponent + b.exponent,
         )
-        scaled = Operand(Array(values, f), a.exponent + b.exponent)
-        return self.unscaled(scaled, "accumulate", f"{where}/unscale")
+
+    def summed(
+        self,
+        run: Callable[..., np.ndarray],
+        where: str,
+        formats: tuple[Format, Format],
+        exponent: int = 0,
+    ) -> Array:
+        """What ``run(model, place=, op=)`` sums, products of values of `formats`, scaled back by
+        2**-exponent; `model` has no setting open."""
+        at = f"{where}/accumulate"
+        rule = self.rule("accumulate", at)
+        model = self._settled(rule, f"{self.place}/{at}", formats)
+        values = run(model, place=f"{self.place}/{at}", op="accumulate")
+        total = Operand(Array(values, model.result_format), exponent)
+        return self.unscaled(total, "accumulate", f"{where}/unscale")
+
+    def _settled(
+        self, rule: Cast, place: str, formats: tuple[Format, Format] | None = None
+    ) -> Accumulator | Instruction:
+        model = rule.model
+        if isinstance(model, MatrixUnit):
+            if formats is None:
+                raise UnsupportedError(f"{place}: a matrix unit adds products, and nothing else")
+            return model.on(*formats)
+        assert model is not None
+        settings: dict[str, Any] = {
+            name: getattr(model, name) or value for name, value in rule.settings.items()
+        }
+        seed = model.seed
+        if seed is None:
+            random = settings["rounding"] == "stochastic"
+            seed = draws.key(place) if random else 0
+        bits = model.random_bits or rule.random_bits
+        return dataclasses.replace(model, seed=seed, random_bits=bits, **settings)
 
     def unscaled(self, x: Operand, role: str, where: str) -> Array:
         """An operand's values, scaled back, rounded to the role's format."""
         if x.exponent == 0:
-            return self.cast(x.array, role, where)
+            return x.array if role == "accumulate" else self.cast(x.array, role, where)
+        rule = self.rule(role, where)
+        f = x.array.format if role == "accumulate" else rule.format
         values = np.ldexp(x.array._values.astype(np.float64), -x.exponent)
-        return self._round(values, self.roles[role], role, where)
+        return self._round(values, dataclasses.replace(rule, format=f), role, where)
 
     def column_sums(self, x: Operand, where: str) -> Array:
         """The sum over the first axis of a matrix, as a product with ones."""
@@ -90,39 +222,106 @@ class Site:
         total = self.products(Operand(Array(ones, x.array.format)), x, where)
         return total.reshape(x.array.shape[1])
 
+    # -- everything that is no product --------------------------------------------------------
+
+    def inner(self, where: str) -> Accumulator:
+        """The model of a recipe's steps and sums, with no setting open: for functions of arrays such
+        as `fpemu.softmax`. Call them inside `counted`."""
+        model = self._settled(self.rule("inner", where), f"{self.place}/{where}")
+        assert isinstance(model, Accumulator)
+        return model
+
+    @contextlib.contextmanager
+    def counted(self, where: str) -> Iterator[None]:
+        """What happens in the block without a place of its own is counted at this one."""
+        with events.at(f"{self.place}/{where}"):
+            yield
+
+    def total(self, x: Array, axes: tuple[int, ...], where: str) -> Array:
+        """The sum over `axes`, which stay with length 1, by the model of inner sums."""
+        kept = [i for i in range(x.ndim) if i not in axes]
+        rows = np.transpose(x._values, (*axes, *kept))
+        columns = rows.reshape(math.prod(x.shape[i] for i in axes), -1)
+        place = f"{self.place}/{where}"
+        model = self.inner(where)
+        formats = (x.format, x.format)
+        total = accumulation.accumulate(None, columns, formats, model, place=place, op="inner")
+        shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+        return Array(total.reshape(shape), model.result_format)
+
+    def summed_to(self, gradient: Array, shape: tuple[int, ...], where: str) -> Array:
+        """The gradient of something of `shape` that was broadcast: summed over what it was repeated
+        along, handed on as gradients are."""
+        lead = gradient.ndim - len(shape)
+        axes = tuple(
+            i for i, n in enumerate(gradient.shape) if i < lead or (shape[i - lead] == 1 and n != 1)
+        )
+        if axes:
+            total = self.total(gradient, axes, f"{where}_sum")
+            gradient = self.hand_on(total.reshape(shape), "gradients", where)
+        return gradient
+
     def hand_on(self, x: Array, role: str, where: str) -> Array:
         """A result in the format in which it leaves the operation."""
-        f = self.outputs or self.roles[role]
-        if x.format != f:
-            return self._round(x._values, f, role, where)
+        rule = self.rule(role, where, result=True)
+        if x.format != rule.format:
+            return self._round(x._values, rule, role, where)
         self._watch(x, role, where)
         return x
 
-    def apply(self, op: str, *operands: Array, role: str, where: str) -> Array:
-        """An elementwise operation on values of the role's format, rounded once."""
-        f = self.roles[role]
-        wrong = [x.format.name for x in operands if x.format != f]
-        if wrong:
-            raise ArgumentError(f"{self.place}/{where}: {op} in {f.name} cannot take {wrong}")
-        values = elementwise.apply(
-            op,
-            *(x._values for x in operands),
-            f=f,
-            saturation=self.saturation,
-            place=f"{self.place}/{where}",
-            count_as=role,
-        )
-        return Array(values, f)
+    def apply(
+        self,
+        op: str,
+        *operands: Array,
+        role: str,
+        where: str,
+        result: bool = False,
+        f: Format | None = None,
+    ) -> Array:
+        """An elementwise operation on values of any formats, rounded once to the role's format, or `f`.
+
+        The operand of a transcendental function must have it already.
+        """
+        rule = self.rule(role, where, result=result)
+        f, place = f or rule.format, f"{self.place}/{where}"
+        options: dict[str, Any] = {**rule.settings, "place": place, "count_as": role}
+        if rule.rounding == "stochastic":
+            options["chance"] = draws.chance(place, rule.random_bits)
+        formats = tuple(x.format for x in operands)
+        values = tuple(x._values for x in operands)
+        if all(g == f for g in formats):
+            return Array(elementwise.apply(op, *values, f=f, **options), f)
+        if op in elementwise.TRANSCENDENTAL:
+            wrong = [g.name for g in formats if g != f]
+            raise ArgumentError(f"{place}: {op} in {f.name} cannot take {wrong}")
+        return Array(elementwise.apply_between(op, values, formats, f, **options), f)
 
     def constant(self, value: float, role: str) -> Array:
         """A number of the program (1/N, a target, a scale) in the role's format; not counted."""
-        f = self.roles[role]
-        return Array(round_to(np.asarray(value, np.float64), f, self.saturation, count=False), f)
+        rule = self.rule(role, "constant")
+        x = np.asarray(value, np.float64)
+        return Array(round_to(x, rule.format, rule.saturation, count=False), rule.format)
 
     def cast(self, x: Array, role: str, where: str) -> Array:
         """`x` rounded to the role's format, unscaled."""
-        f = self.roles[role]
-        return x if x.format == f else self._round(x._values, f, role, where)
+        rule = self.rule(role, where)
+        return x if x.format == rule.format else self._round(x._values, rule, role, where)
+
+    def cast_to(self, x: Array, f: Format, role: str, where: str) -> Array:
+        """`x` rounded to `f` as the role's values are."""
+        if x.format == f:
+            return x
+        return self._round(
+            x._values, dataclasses.replace(self.rule(role, where), format=f), role, where
+        )
+
+    def returned(self, gradient: Array, f: Format, number: int) -> Array:
+        """The gradient of input `number`, whose format is `f`, where gradients follow inputs."""
+        if gradient.format == f:
+            return gradient
+        where = f"input_grad/cast_{number}"
+        rule = dataclasses.replace(self.rule("gradients", where), format=f, scale_rule=None)
+        return self._round(gradient._values, rule, "gradients", where)
 
     def _watch(self, x: Array, role: str, where: str) -> None:
         """Count values that need no rounding: some may be subnormal, none is lost here."""
@@ -130,9 +329,28 @@ class Site:
             place = f"{self.place}/{where}"
             report(place, role, x._values, x._values, x.format, self.saturation)
 
-    def _round(self, values: np.ndarray, f: Format, role: str, where: str) -> Array:
+    def _round(self, values: np.ndarray, rule: Cast, role: str, where: str) -> Array:
         place = f"{self.place}/{where}"
-        return Array(round_to(values, f, self.saturation, place=place, op=role), f)
+        random = rule.rounding == "stochastic"
+        chance: Chance | None = draws.chance(place, rule.random_bits) if random else None
+        rounded = round_to(
+            values,
+            rule.format,
+            rule.saturation,
+            rounding=rule.rounding,
+            subnormals=rule.subnormals,
+            chance=chance,
+            place=place,
+            op=role,
+        )
+        return Array(rounded, rule.format)
+
+
+def _multiply(a: Array, b: Array, model: Accumulator | Instruction, *, place: str, op: str):
+    if isinstance(model, Instruction):
+        return matrix_units.multiply(a._values, b._values, model)
+    formats = (a.format, b.format)
+    return accumulation.accumulate(a._values, b._values, formats, model, place=place, op=op)
 
 
 def plain_site(place: str = "", f: Format = FP64) -> Site:

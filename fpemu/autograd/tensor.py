@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fpemu import elementwise
 from fpemu.arrays import Array, asarray
+from fpemu.autograd import places
 from fpemu.autograd.site import Site
 from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from fpemu.formats import Format
 
 
 class Operation(NamedTuple):
@@ -27,6 +30,16 @@ class Operation(NamedTuple):
     name: str
     forward: Callable[..., tuple[Array, Any]]
     backward: Callable[[Site, Any, Array, tuple[bool, ...]], tuple[Array | None, ...]]
+
+    def __call__(self, *inputs: object, place: str = "", **options: Any) -> Tensor:
+        """The operation on tensors (or what `fp.asarray` takes) where we stand, recorded if needed.
+
+        It stands at `place`, by default at its own name below the module that runs.
+        """
+        tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
+        formats = tuple(t.data.format for t in tensors)
+        site = places.site(place or places.next_place(self.name), self.name, formats)
+        return apply(self, site, *tensors, **options)
 
 
 class _Node(NamedTuple):
@@ -59,8 +72,9 @@ def no_grad() -> Iterator[None]:
 class Tensor:
     """An `Array` with a gradient: ``data``, ``grad`` (an Array or None) and the way it was made.
 
-    `data` is what `fp.asarray` takes. Layers and losses make tensors of tensors; `backward` on a
-    scalar fills in the gradients of those made with ``requires_grad=True``.
+    `data` is what `fp.asarray` takes. Layers, losses, operators and the methods below make tensors of
+    tensors, each rounded as the policy in force says for the place where it happens; `backward` on
+    a scalar fills in the gradients of those made with ``requires_grad=True``.
 
     >>> from fpemu.nn import cross_entropy
     >>> x = Tensor(np.zeros((1, 2), np.float32), requires_grad=True)
@@ -68,6 +82,8 @@ class Tensor:
     >>> x.grad.tolist()
     [[-0.5, 0.5]]
     """
+
+    __array_ufunc__ = None  # so that NumPy leaves ``array + tensor`` to the tensor
 
     def __init__(self, data: object, *, requires_grad: bool = False, name: str = "") -> None:
         self.data: Array = asarray(data)
@@ -81,12 +97,43 @@ class Tensor:
         """Shape, as NumPy's."""
         return self.data.shape
 
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.data.size
+
+    @property
+    def format(self) -> Format:
+        """The format of the values."""
+        return self.data.format
+
+    @property
+    def T(self) -> Tensor:
+        """The last two axes exchanged."""
+        return self.transpose(-1, -2)
+
     def item(self) -> float:
         """The one value of a tensor with one element."""
         return self.data.item()
 
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array in the carrier, float32 or float64: a copy."""
+        return self.data.to_numpy()
+
+    def detach(self) -> Tensor:
+        """The same values without a history."""
+        return Tensor(self.data, name=self.name)
+
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         return self.data.__array__(dtype, copy)
+
+    def __len__(self) -> int:
+        return len(self.data)
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
@@ -117,14 +164,105 @@ class Tensor:
                 continue
             needed = tuple(t.requires_grad for t in node.inputs)
             gradients = node.operation.backward(node.site, node.saved, gradient, needed)
-            for source, piece in zip(node.inputs, gradients, strict=True):
+            for i, (source, piece) in enumerate(zip(node.inputs, gradients, strict=True)):
                 if piece is None:
                     continue
+                if node.site.follows_inputs:
+                    piece = node.site.returned(piece, source.data.format, i)
                 if source._node is None:
-                    source.grad = _added(source.grad, piece, source.name, node.site)
+                    source.grad = _accumulated(source.grad, piece, source.name, node.site)
                 else:
                     before = pending.get(id(source))
                     pending[id(source)] = _added(before, piece, source.name, node.site)
+
+    # -- operators: the table of operations under the names that NumPy and PyTorch use ----------
+
+    def __add__(self, other: object) -> Tensor:
+        return _table().ADD(self, other)
+
+    def __radd__(self, other: object) -> Tensor:
+        return _table().ADD(other, self)
+
+    def __sub__(self, other: object) -> Tensor:
+        return _table().SUBTRACT(self, other)
+
+    def __rsub__(self, other: object) -> Tensor:
+        return _table().SUBTRACT(other, self)
+
+    def __mul__(self, other: object) -> Tensor:
+        return _table().MULTIPLY(self, other)
+
+    def __rmul__(self, other: object) -> Tensor:
+        return _table().MULTIPLY(other, self)
+
+    def __truediv__(self, other: object) -> Tensor:
+        return _table().DIVIDE(self, other)
+
+    def __rtruediv__(self, other: object) -> Tensor:
+        return _table().DIVIDE(other, self)
+
+    def __neg__(self) -> Tensor:
+        return _table().NEGATE(self)
+
+    def __matmul__(self, other: object) -> Tensor:
+        return _table().MATMUL(self, other)
+
+    def __rmatmul__(self, other: object) -> Tensor:
+        return _table().MATMUL(other, self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return _table().TAKE(self, index=index)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The values in another shape; nothing is rounded."""
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        return _table().RESHAPE(self, shape=tuple(wanted))
+
+    def permute(self, *axes: int) -> Tensor:
+        """The axes in another order; nothing is rounded."""
+        return _table().PERMUTE(self, axes=axes)
+
+    def transpose(self, first: int, second: int) -> Tensor:
+        """Two axes exchanged, as in PyTorch; nothing is rounded."""
+        axes = list(range(self.ndim))
+        axes[first], axes[second] = axes[second], axes[first]
+        return _table().PERMUTE(self, axes=tuple(axes))
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The sum over axes (all by default), by the model of the policy's inner sums."""
+        return _table().SUM(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """The sum over axes divided by the number of terms; see `sum`."""
+        return _table().MEAN(self, axis=axis, keepdims=keepdims)
+
+    def exp(self) -> Tensor:
+        """e to the power of each element."""
+        return _table().EXP(self)
+
+    def log(self) -> Tensor:
+        """The natural logarithm of each element."""
+        return _table().LOG(self)
+
+    def sqrt(self) -> Tensor:
+        """The square root of each element."""
+        return _table().SQRT(self)
+
+    def tanh(self) -> Tensor:
+        """The hyperbolic tangent of each element."""
+        return _table().TANH(self)
+
+    def sigmoid(self) -> Tensor:
+        """1 / (1 + exp(-x)) of each element."""
+        return _table().SIGMOID(self)
+
+    def relu(self) -> Tensor:
+        """max(x, 0) of each element."""
+        return _table().RELU(self)
+
+    def softmax(self, axis: int = -1) -> Tensor:
+        """exp(x) divided by the sum of them along `axis`."""
+        return _table().SOFTMAX(self, axis=axis)
 
 
 def apply(operation: Operation, site: Site, *inputs: Tensor, **options: Any) -> Tensor:
@@ -137,24 +275,39 @@ def apply(operation: Operation, site: Site, *inputs: Tensor, **options: Any) -> 
     return result
 
 
+def _table() -> Any:
+    from fpemu.autograd import operations
+
+    return operations
+
+
+def _accumulated(present: Array | None, piece: Array, name: str, site: Site) -> Array:
+    """The gradient of a leaf: the sum over its uses and over backward passes, in the format that the
+    policy wants it accumulated in, by default that of the first piece."""
+    f = site.gradient_sum
+    if f is not None and piece.format != f:
+        place = f"{name}/gradient_sum"
+        values = round_to(piece._values, f, site.saturation, place=place, op="gradients")
+        piece = Array(values, f)
+    return _added(present, piece, name, site)
+
+
 def _added(present: Array | None, piece: Array, name: str, site: Site) -> Array:
-    """The sum of two gradients of one tensor, in their format; rounded and counted."""
+    """The sum of two gradients of one tensor, in the format of the first; rounded and counted."""
     if present is None:
         return piece
-    f, place = present.format, f"{name}/gradient_sum"
-    added = piece._values
-    if piece.format != f:
-        added = round_to(added, f, site.saturation, place=place, op="gradients")
-    values = elementwise.apply(
-        "add",
-        present._values,
-        added,
-        f=f,
+    f = present.format
+    there = Site(
+        name,
+        dict.fromkeys(("gradients", "accumulate"), f),
         saturation=site.saturation,
-        place=place,
-        count_as="gradients",
+        rounding=site.rounding,
+        subnormals=site.subnormals,
+        random_bits=site.random_bits,
+        changes=site.changes,
     )
-    return Array(values, f)
+    added = there.cast(piece, "gradients", "gradient_sum")
+    return there.apply("add", present, added, role="gradients", where="gradient_sum")
 
 
 def _in_order(last: Tensor) -> list[Tensor]:

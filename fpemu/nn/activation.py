@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fpemu import policy
 from fpemu.autograd.operations import RELU
-from fpemu.autograd.tensor import Tensor, apply
+from fpemu.autograd.tensor import Tensor
 from fpemu.nn.module import Module
 
 
@@ -19,7 +18,4 @@ class ReLU(Module):
     place = "relu"
 
     def forward(self, x: Tensor) -> Tensor:
-        return apply(RELU, policy.current().site(self.place), x)
-
-    def __repr__(self) -> str:
-        return "ReLU()"
+        return RELU(x, place=self.place)

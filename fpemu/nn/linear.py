@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from fpemu import policy
 from fpemu.arrays import array
 from fpemu.autograd.operations import LINEAR
-from fpemu.autograd.tensor import Tensor, apply
+from fpemu.autograd.tensor import Tensor
 from fpemu.errors import ArgumentError
 from fpemu.formats import FP32
 from fpemu.nn.module import Module
@@ -19,13 +18,13 @@ MOST_WEIGHTS = 10**8  # 400 MB in FP32
 
 
 class Linear(Module):
-    """``x @ weight.T + bias`` for x of shape (batch, inputs).
+    """``x @ weight.T + bias`` for x of shape (..., inputs).
 
-    `weight` is (outputs, inputs) and `bias` (outputs,), both drawn from the uniform distribution
-    on +-1/sqrt(inputs) as PyTorch does (not PyTorch's random numbers), from `fp.manual_seed`'s
-    stream, and stored in FP32 until `fp.train` or `store_in` says otherwise. How the layer rounds
-    is the current policy's business. Raises `ArgumentError` for sizes that are not positive
-    integers and for input of another width.
+    `weight` is (outputs, inputs) and `bias` (outputs,), or None with ``bias=False``; both are drawn from
+    the uniform distribution on +-1/sqrt(inputs) as PyTorch does (not PyTorch's random numbers), from
+    `fp.manual_seed`'s stream, and stored in FP32 until `fp.train` or `store_in` says otherwise. How the
+    layer rounds is the current policy's business. Raises `ArgumentError` for sizes that are not
+    positive integers and for input of another width.
 
     >>> layer = Linear(3, 2)
     >>> layer(np.zeros((5, 3))).shape
@@ -34,7 +33,7 @@ class Linear(Module):
 
     place = "linear"
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         for name, size in (("inputs", inputs), ("outputs", outputs)):
             whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
             if not whole or size < 1:
@@ -46,14 +45,16 @@ class Linear(Module):
             )
         stream, bound = initial_stream(), 1.0 / math.sqrt(inputs)
         weight = stream.uniform(-bound, bound, (outputs, inputs))
-        bias = stream.uniform(-bound, bound, (outputs,))
-        self.weight = Tensor(array(weight, FP32), requires_grad=True, name="linear/weight")
-        self.bias = Tensor(array(bias, FP32), requires_grad=True, name="linear/bias")
+        self.weight = Tensor(array(weight, FP32), requires_grad=True)
+        self.bias: Tensor | None = None
+        if bias:
+            drawn = stream.uniform(-bound, bound, (outputs,))
+            self.bias = Tensor(array(drawn, FP32), requires_grad=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        site = policy.current().site(self.place)
-        return apply(LINEAR, site, x, self.weight, self.bias)
+        beside = () if self.bias is None else (self.bias,)
+        return LINEAR(x, self.weight, *beside, place=self.place)
 
-    def __repr__(self) -> str:
+    def extra_repr(self) -> str:
         outputs, inputs = self.weight.shape
-        return f"Linear({inputs}, {outputs})"
+        return f"{inputs}, {outputs}" + ("" if self.bias is not None else ", bias=False")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpemu import policy
 from fpemu.autograd.operations import CROSS_ENTROPY
-from fpemu.autograd.tensor import Tensor, apply
+from fpemu.autograd.tensor import Tensor
 from fpemu.errors import ArgumentError
 
 
@@ -26,4 +25,4 @@ def cross_entropy(logits: Tensor, targets: object) -> Tensor:
         raise ArgumentError(
             f"targets must be a 1-d array of integers, got {targets.ndim}-d {targets.dtype}"
         )
-    return apply(CROSS_ENTROPY, policy.current().site("loss"), logits, targets=targets)
+    return CROSS_ENTROPY(logits, place="loss", targets=targets)

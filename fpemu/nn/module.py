@@ -3,65 +3,120 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from fpemu.arrays import Array, array
+from fpemu.autograd import places
 from fpemu.autograd.tensor import Tensor
 from fpemu.errors import ArgumentError
+from fpemu.formats import Format
 
 
 class Module:
-    """A layer or model: parameters by name, a place, and `forward`.
+    """A layer or model: parameters and buffers by name, a place, and `forward`.
 
-    Subclasses set tensors with ``requires_grad`` and other modules as attributes and define
-    ``forward(x)``; ``self.place`` is the name under which their roundings are counted.
+    Subclasses set tensors with ``requires_grad`` (parameters), tensors without (buffers, which are
+    saved but not trained) and other modules as attributes and define ``forward(*inputs)``. Operations
+    and functions of tensors in it stand at places below ``self.place``, such as ``layers.3.add``.
+
+    >>> from fpemu import nn
+    >>> class Residual(nn.Module):
+    ...     def __init__(self, inner):
+    ...         self.inner = inner
+    ...     def forward(self, x):
+    ...         return x + self.inner(x)
+    >>> model = Residual(nn.Linear(2, 2))
+    >>> model(np.zeros((1, 2))).shape, list(model.state_dict())
+    ((1, 2), ['inner.weight', 'inner.bias'])
     """
 
-    place: str = "layer"
+    place: str = "model"
+    training: bool = True  # what `train` and `eval` set: some layers then do another thing
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's output for the input tensor `x`."""
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The layer's output for input tensors."""
         raise NotImplementedError
 
-    def __call__(self, x: object) -> Tensor:
-        return self.forward(x if isinstance(x, Tensor) else Tensor(x))
+    def __call__(self, *inputs: object, **options: Any) -> Any:
+        given = [x if isinstance(x, Tensor) or x is None else self._read(x) for x in inputs]
+        with places.standing(self.place):
+            return self.forward(*given, **options)
+
+    def _read(self, x: object) -> Any:
+        """What is no tensor yet becomes one; layers that take integers do another thing."""
+        return Tensor(x)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """Direct sub-modules with their names."""
         return ((n, v) for n, v in vars(self).items() if isinstance(v, Module))
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """All parameters with PyTorch's keys, such as ``"0.weight"``."""
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module (under "") and all below it, with PyTorch's names."""
+        yield prefix, self
+        for name, child in self.children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    # -- parameters and buffers -----------------------------------------------------------
+
+    def _tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         for name, value in vars(self).items():
-            if isinstance(value, Tensor) and value.requires_grad:
+            if isinstance(value, Tensor):
                 yield prefix + name, value
         for name, child in self.children():
-            yield from child.named_parameters(f"{prefix}{name}.")
+            yield from child._tensors(f"{prefix}{name}.")
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """All parameters with PyTorch's keys, such as ``"0.weight"``."""
+        return ((name, t) for name, t in self._tensors(prefix) if t.requires_grad)
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """All buffers (running means and the like) with PyTorch's keys."""
+        return ((name, t) for name, t in self._tensors(prefix) if not t.requires_grad)
 
     def parameters(self) -> list[Tensor]:
-        """All parameters, in the order of `named_parameters`."""
-        return [p for _, p in self.named_parameters()]
+        """All parameters, in the order of `named_parameters`; each once."""
+        return list({id(p): p for _, p in self.named_parameters()}.values())
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for p in self.parameters():
             p.grad = None
 
+    def train(self, mode: bool = True) -> Module:
+        """Set this module and all below it to training, or with False to evaluation."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """As ``train(False)``: dropout does nothing, batch norm takes its running statistics."""
+        return self.train(False)
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters' values under PyTorch's keys; linear weights are (out, in)."""
-        return {name: p.data.to_numpy() for name, p in self.named_parameters()}
+        """Copies of all parameters' and buffers' values under PyTorch's keys; linear weights are (out, in)."""
+        return {name: t.data.to_numpy() for name, t in self._tensors()}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Set all parameters from arrays, each rounded once to its parameter's format.
+        """Set all parameters and buffers from arrays, each rounded once to its own format.
 
-        Raises `ArgumentError`, with nothing changed, if keys or shapes do not agree.
+        Arrays may be NumPy's or PyTorch's. Raises `ArgumentError`, with nothing changed, if keys or
+        shapes do not agree.
         """
-        own = dict(self.named_parameters())
+        own = dict(self._tensors())
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or extra:
             raise ArgumentError(f"state_dict does not fit: missing {missing}, unexpected {extra}")
-        new = {name: array(value, own[name].data.format) for name, value in state.items()}
+        new = {
+            name: array(as_numbers(value), own[name].data.format) for name, value in state.items()
+        }
         for name, value in new.items():
             if value.shape != own[name].shape:
                 raise ArgumentError(
@@ -72,15 +127,13 @@ class Module:
 
     def store_in(self, f: object, *, saturation: str = "none") -> None:
         """Round all parameters to the storage format `f` (counted at ``.../init``)."""
-        from fpemu.convert import round_to
         from fpemu.formats import as_format
 
         f = as_format(f)
-        for name, p in self.named_parameters():
-            if p.data.format != f:
-                place = f"{p.name.rpartition('/')[0]}/init/{name.rpartition('.')[2]}"
-                p.data = Array(round_to(p.data._values, f, saturation, place=place, op="init"), f)
-            p.grad = None
+        for p in self.parameters():
+            store(p, f, saturation)
+
+    # -- places ---------------------------------------------------------------------------
 
     def set_place(self, place: str) -> None:
         """Name the place of this module and, below it, of its children and parameters."""
@@ -90,6 +143,44 @@ class Module:
                 value.name = f"{place}/{name}"
         for name, child in self.children():
             child.set_place(f"{place}.{name}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        # A model of one's own says nothing of places: what it consists of stands below it.
+        if isinstance(value, Module):
+            value.set_place(f"{self.place}.{name}")
+        elif isinstance(value, Tensor):
+            value.name = f"{self.place}/{name}"
+
+    # -- printing -------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of a layer."""
+        return ""
+
+    def __repr__(self) -> str:
+        inside = [f"{name}={child!r}" for name, child in self.children()]
+        said = self.extra_repr()
+        return f"{type(self).__name__}({', '.join([said] * bool(said) + inside)})"
+
+
+def store(p: Tensor, f: Format, saturation: str) -> None:
+    """Round one parameter to `f`; its gradient is forgotten."""
+    from fpemu.convert import round_to
+
+    if p.data.format != f:
+        layer, _, name = p.name.rpartition("/")
+        place = f"{layer}/init/{name}"
+        p.data = Array(round_to(p.data._values, f, saturation, place=place, op="init"), f)
+    p.grad = None
+
+
+def as_numbers(value: Any) -> Any:
+    """A tensor of PyTorch's as an array (BF16 by way of FP32, which holds it); all else as it is."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    return value
 
 
 class Sequential(Module):
@@ -111,7 +202,9 @@ class Sequential(Module):
     def children(self) -> Iterator[tuple[str, Module]]:
         return ((str(i), layer) for i, layer in enumerate(self._layers))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """What the last layer makes of what the one before it made ..."""
+        (x,) = inputs
         for layer in self._layers:
             x = layer(x)
         return x

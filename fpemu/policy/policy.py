@@ -1,4 +1,4 @@
-"""`Policy`: the format of every role, as data that prints as the text it is parsed from."""
+"""`Policy`: how every value is rounded while a model runs and is trained, as immutable data."""
 
 from __future__ import annotations
 
@@ -8,34 +8,61 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from fpemu import matrix_units
+from fpemu import rounding as vocabulary
+from fpemu.accumulation import Accumulator
+from fpemu.autograd import places
 from fpemu.autograd.site import Site
 from fpemu.errors import ArgumentError, unknown
 from fpemu.formats import FP32, Format, as_format
-from fpemu.rounding import SATURATION
+from fpemu.matrix_units import MatrixUnit
+from fpemu.policy.lists import RULES as LISTS
+from fpemu.policy.lists import rule_of
+from fpemu.policy.override import Override
 from fpemu.scaling import RULES
 
-_active: contextvars.ContextVar[tuple[Policy, ...]] = contextvars.ContextVar("fpemu_policies")
+Sums = Format | Accumulator | MatrixUnit
+
+_active: contextvars.ContextVar[tuple[Policy, ...]] = contextvars.ContextVar(
+    "fpemu_policies", default=()
+)
+
+UPDATES = ("plain", "kahan", "stochastic", "remainder")
 
 
 @dataclass(frozen=True, repr=False)
 class Policy:
-    """Which format each role of a value has while a model runs and is trained.
+    """How every value is rounded while a model runs and is trained.
 
     =============  ================================================================================
     weights        what products read as weights, and the biases: the working copy
     activations    what products read as input, and what layers hand forward
     gradients      what products read as incoming gradient, and what layers hand back, parameter
                    gradients included
-    accumulate     every product and every partial sum inside a matrix product
+    accumulate     every product and every partial sum inside a matrix product: a format, or an
+                   `Accumulator`, or a `MatrixUnit`
+    inner          the steps inside whatever is no product (normalization, softmax, activation
+                   functions, means): a format or an `Accumulator`; None: the format in which
+                   `accumulate` ends
     master         the stored weights that updates are applied to; None: no separate copy, updates
                    are applied in the weights' format
     outputs        if set, results of layers and biases have this format, and the three formats
                    above are those of products' operands only (how systems use FP8)
     loss           softmax, logarithm and mean of the loss, each operation rounded
+    gradient_sum   gradients of parameters added over uses and micro-batches; None: as they come
+    momentum       the optimizer's first moments (velocities); None: as the stored weights
+    variance       its second moments (mean squares); None: as the stored weights
+    update         "plain"; "kahan" (with a running correction); "stochastic" (rounded at random);
+                   "remainder" (the 16 bits that BF16 weights lack are kept apart)
     loss_scale     the loss gradient is multiplied by it and divided out again before the update
     scaling        "none", or "per_tensor": operands are scaled by a power of two before they are
                    rounded, and products scaled back
-    saturation     "none", "finite" or "propagate", for all roundings
+    rounding, saturation, subnormals, random_bits    as `fpemu.quantize`, for all roundings
+    low, fp32, promote, leave    names of operations ("*": all others), by what happens to their
+                   inputs: cast to the formats above; cast to FP32; cast to the widest format among
+                   them; nothing. Gradients then have the formats of the inputs
+    overrides      `Override`s: patterns of modules or places, and what is other there; of those
+                   that match the first counts
     =============  ================================================================================
 
     Use it as ``with policy: loss = ...`` or hand it to `fp.train`. The text form lists
@@ -46,24 +73,49 @@ class Policy:
     (fp.E5M2, 1.0)
     >>> Policy.parse(str(p)) == p
     True
+    >>> p = Policy.parse("fp16_master accumulate='h100 mma'; layers.0: weights=fp32 activations=fp32")
+    >>> p.overrides[0].pattern, p.at("layers.0").weights, p.at("layers.2").weights
+    ('layers.0', fp.FP32, fp.FP16)
     """
 
     weights: Format = FP32
     activations: Format = FP32
     gradients: Format = FP32
-    accumulate: Format = FP32
+    accumulate: Sums = FP32
     master: Format | None = None
     outputs: Format | None = None
     loss: Format = FP32
     loss_scale: float = 1.0
     scaling: str = "none"
     saturation: str = "none"
+    inner: Format | Accumulator | None = None
+    gradient_sum: Format | None = None
+    momentum: Format | None = None
+    variance: Format | None = None
+    update: str = "plain"
+    rounding: str = "nearest_even"
+    subnormals: str = "gradual"
+    random_bits: int = 24
+    low: tuple[str, ...] = ()
+    fp32: tuple[str, ...] = ()
+    promote: tuple[str, ...] = ()
+    leave: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in _FORMATS:
+        put = object.__setattr__
+        for name in FORMATS:
             value = getattr(self, name)
-            if value is not None or name not in _OPTIONAL:
-                object.__setattr__(self, name, as_format(value))
+            if value is not None or name not in OPTIONAL:
+                put(self, name, as_format(value))
+        put(self, "accumulate", as_sums("accumulate", self.accumulate))
+        if self.inner is not None:
+            inner = as_sums("inner", self.inner)
+            if isinstance(inner, MatrixUnit):
+                raise ArgumentError(
+                    f"inner={str(inner)!r}: a matrix unit adds products, and nothing else; name a format"
+                )
+            put(self, "inner", inner)
         try:
             scale = float(self.loss_scale)
         except (TypeError, ValueError):
@@ -72,118 +124,149 @@ class Policy:
             raise ArgumentError(
                 f"loss_scale must be a positive finite number, got {self.loss_scale!r}"
             )
-        object.__setattr__(self, "loss_scale", scale)
+        put(self, "loss_scale", scale)
         if not isinstance(self.scaling, str) or self.scaling not in RULES:
             raise unknown("scaling", self.scaling, RULES)
-        if not isinstance(self.saturation, str) or self.saturation not in SATURATION:
-            raise unknown("saturation", self.saturation, SATURATION)
+        vocabulary.check(
+            rounding=self.rounding, saturation=self.saturation, subnormals=self.subnormals
+        )
+        if self.update not in UPDATES:
+            raise unknown("update", self.update, UPDATES)
+        for name in LISTS:
+            put(self, name, tuple(getattr(self, name)))
+        put(self, "overrides", tuple(self.overrides))
+        put(self, "_sites", {})  # by place, operation and formats: a policy never changes
 
     @property
     def storage(self) -> Format:
         """The format in which weights are stored and updated: `master`, or else `weights`."""
         return self.master or self.weights
 
-    # -- text -----------------------------------------------------------------------------
-
     @classmethod
     def parse(cls, text: str) -> Policy:
-        """The policy that `text` describes: a preset's name, ``role=format`` pairs, or both.
+        """The policy that `text` describes: a preset's name, ``role=format`` pairs, or both; then, each
+        behind a semicolon, overrides: a pattern, a colon, and what is other there.
 
         Pairs after a preset's name override it. ``master=none`` means no master weights; a loss
-        scale is a number or a power such as ``2^15``.
+        scale is a number or a power such as ``2^15``; an accumulation model of several words stands in
+        quotes; lists of operations are joined by ``+``.
         Raises `ArgumentError` naming the word that is not understood and what is allowed.
 
         >>> Policy.parse("fp16_master loss_scale=2^10").loss_scale
         1024.0
         """
-        from fpemu.policy.presets import policies
+        from fpemu.policy.text import parse
 
-        policy, given = cls(), set()
-        for position, word in enumerate(str(text).replace(",", " ").split()):
-            role, equals, value = word.partition("=")
-            if not equals:
-                if position > 0:
-                    raise ArgumentError(
-                        f"policy word {word!r} is not understood; write role=format, with a role of: "
-                        + ", ".join(_FIELDS)
-                    )
-                if word.lower() not in policies:
-                    raise unknown("policy", word, [*policies, '"role=format ..."'])
-                policy = policies[word.lower()]
-                continue
-            if role not in _FIELDS:
-                raise unknown("policy role", role, _FIELDS)
-            if role in given:
-                raise ArgumentError(f"policy role {role!r} is given twice")
-            given.add(role)
-            policy = dataclasses.replace(policy, **{role: _value(role, value)})
-        if not str(text).split():
-            raise ArgumentError("the policy is empty; give a preset's name or role=format pairs")
-        return policy
+        return parse(text)
 
     def __str__(self) -> str:
         """The text that `parse` reads: the four main roles and whatever differs from default."""
-        words = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in _MAIN or value != field.default:
-                words.append(f"{field.name}={_text(value)}")
-        return " ".join(words)
+        from fpemu.policy.text import written
+
+        return written(self)
 
     def __repr__(self) -> str:
-        return f'fp.Policy.parse("{self}")'
+        text = str(self)
+        return f'fp.Policy.parse("{text}")' if '"' not in text else f"fp.Policy.parse({text!r})"
 
     # -- use ------------------------------------------------------------------------------
 
-    def site(self, place: str) -> Site:
-        """How an operation at `place` rounds under this policy."""
-        roles = {name: getattr(self, name) for name in (*_MAIN, "loss")}
-        return Site(place, roles, self.outputs, self.saturation, RULES[self.scaling])
+    def at(self, module: str) -> Policy:
+        """The policy of a module: the first override whose pattern matches its place, merged."""
+        for override in self.overrides:
+            if not override.of_places and override.matches(module):
+                return dataclasses.replace(self, **dict(override.changes))
+        return self
+
+    def site(self, place: str, operation: str = "", formats: tuple[Format, ...] = ()) -> Site:
+        """How `operation` rounds at `place` under this policy, on inputs of these formats."""
+        key = (place, operation, formats)
+        found = self._sites.get(key)  # type: ignore[attr-defined]
+        if found is None:
+            found = self._sites[key] = self.at(place)._site(*key)  # type: ignore[attr-defined]
+        return found
+
+    def _site(self, place: str, operation: str, formats: tuple[Format, ...]) -> Site:
+        rule = rule_of(self, operation)
+        model = self.accumulate if not isinstance(self.accumulate, Format) else None
+        inner = self.inner if isinstance(self.inner, Accumulator) else None
+        roles = {name: getattr(self, name) for name in ("weights", "activations", "gradients")}
+        roles |= {"loss": self.loss, "accumulate": ends_in(self.accumulate)}
+        roles["inner"] = ends_in(self.inner) if self.inner else roles["accumulate"]
+        outputs = self.outputs
+        wide = rule.format(formats)
+        if wide is not None:
+            roles = {
+                **dict.fromkeys(roles, wide),
+                "loss": self.loss if rule.name != "fp32" else wide,
+            }
+            model = inner = outputs = None
+            if wide.precision < FP32.precision:  # steps inside are as wide as ever
+                roles["accumulate"] = ends_in(self.accumulate)
+                roles["inner"] = ends_in(self.inner) if self.inner else roles["accumulate"]
+        return Site(
+            place,
+            roles,
+            outputs,
+            self.saturation,
+            RULES[self.scaling] if wide is None else None,
+            self.rounding,
+            self.subnormals,
+            self.random_bits,
+            model,
+            inner,
+            self.gradient_sum,
+            rule.follows_inputs,
+            tuple(
+                (o.pattern, o.casts()) for o in self.overrides if o.of_places and o.may_match(place)
+            ),
+        )
 
     def __enter__(self) -> Policy:
-        _active.set((*_active.get(()), self))
+        _active.set((*_active.get(), self))
+        places.provide(self.site)
         return self
 
     def __exit__(self, *_: object) -> None:
         _active.set(_active.get()[:-1])
+        outer = _active.get()
+        places.provide(outer[-1].site if outer else Policy().site)
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Policy))
-_MAIN = ("weights", "activations", "gradients", "accumulate")
-_OPTIONAL = ("master", "outputs")
-_FORMATS = (*_MAIN, *_OPTIONAL, "loss")
+FIELDS = tuple(field.name for field in dataclasses.fields(Policy))
+MAIN = ("weights", "activations", "gradients", "accumulate")
+OPTIONAL = ("master", "outputs", "gradient_sum", "momentum", "variance")
+FORMATS = ("weights", "activations", "gradients", *OPTIONAL, "loss")
+SUMS = ("accumulate", "inner")
 
 
 def current() -> Policy:
     """The policy of the innermost ``with`` block; FP32 throughout if there is none."""
-    stack = _active.get(())
+    stack = _active.get()
     return stack[-1] if stack else Policy()
 
 
-def _value(role: str, text: str) -> Any:
-    if role in _OPTIONAL and text.lower() == "none":
-        return None
-    if role in _FORMATS:
-        return as_format(text)
-    return number(text) if role == "loss_scale" else text
+def ends_in(sums: Sums) -> Format:
+    """The format in which such sums end."""
+    if isinstance(sums, Format):
+        return sums
+    if isinstance(sums, MatrixUnit):
+        return sums.accumulator or FP32
+    return sums.result_format
 
 
-def number(text: str) -> float:
-    """A number as people write scales: ``1024``, ``0.5``, ``1e-3``, ``2^-20`` or ``2**15``.
-
-    >>> number("2^-20") == 2.0**-20
-    True
-    """
-    base, power, exponent = text.replace("**", "^").partition("^")
-    try:
-        return float(base) ** int(exponent) if power else float(base)
-    except (ValueError, OverflowError, ZeroDivisionError):
+def as_sums(name: str, value: Any) -> Sums:
+    """A format, an accumulation model or a matrix unit, or the text of one; the plainest of these."""
+    if isinstance(value, MatrixUnit):
+        return value
+    if matrix_units.is_written(value):
+        return MatrixUnit.parse(value)
+    if isinstance(value, str) and (" " in value or "=" in value):
+        value = Accumulator.parse(value)
+    if not isinstance(value, Accumulator):
+        return as_format(value)
+    if value.out is not None:
         raise ArgumentError(
-            f"{text!r} is not a number; write for example 1024, 0.5 or 2^-20"
-        ) from None
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)
-    return "none" if value is None else str(value)
+            f"{name}={str(value)!r}: a policy says by other roles in which format results leave; drop out="
+        )
+    return value.format if value == Accumulator(value.format) else value

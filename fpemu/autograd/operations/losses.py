@@ -1,8 +1,4 @@
-"""The table of operations: forward beside backward, each with its own places of rounding.
-
-Arrays are (batch, features). Gradients enter and leave in the "gradients" format, or in the
-site's `outputs`; a product reads them in the "gradients" format.
-"""
+"""Losses: every step rounded in the format of the loss."""
 
 from __future__ import annotations
 
@@ -11,68 +7,11 @@ from typing import Any
 import numpy as np
 
 from fpemu.arrays import Array
-from fpemu.autograd.site import Operand, Site
+from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Operation
 from fpemu.errors import ArgumentError
 
 Needed = tuple[bool, ...]
-
-
-# -- linear: y = x W^T + b, with W (out, in) ------------------------------------------------------
-
-
-def _linear(site: Site, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
-    if x.ndim != 2 or x.shape[1] != weight.shape[1]:
-        raise ArgumentError(
-            f"{site.place}: linear takes input of shape (batch, {weight.shape[1]}), got {x.shape}"
-        )
-    inputs = site.operand(x, "activations", "forward/input")
-    weights = site.operand(weight, "weights", "forward/weight")
-    y = site.products(inputs, weights.T, "forward")
-    # The bias joins the sum last, as the epilogue of a matrix product does; no product reads it.
-    b = site.hand_on(bias, "weights", "forward/bias")
-    b = site.cast(b, "accumulate", "forward/bias_cast")
-    y = site.apply("add", y, b, role="accumulate", where="forward/bias_add")
-    return site.hand_on(y, "activations", "forward/output"), (inputs, weights)
-
-
-def _linear_backward(
-    site: Site, saved: tuple[Operand, Operand], gradient: Array, needed: Needed
-) -> tuple[Array | None, ...]:
-    inputs, weights = saved
-    g = site.operand(gradient, "gradients", "backward/output_grad")
-    to_input = to_weight = to_bias = None
-    if needed[0]:
-        to_input = site.products(g, weights, "input_grad")
-        to_input = site.hand_on(to_input, "gradients", "input_grad/output")
-    if needed[1]:
-        to_weight = site.products(g.T, inputs, "weight_grad")
-        to_weight = site.hand_on(to_weight, "gradients", "weight_grad/output")
-    if needed[2]:
-        to_bias = site.column_sums(g, "bias_grad")
-        to_bias = site.hand_on(to_bias, "gradients", "bias_grad/output")
-    return to_input, to_weight, to_bias
-
-
-LINEAR = Operation("linear", _linear, _linear_backward)
-
-
-# -- ReLU: exact, so nothing is rounded -----------------------------------------------------------
-
-
-def _relu(site: Site, x: Array) -> tuple[Array, Any]:
-    values = np.where(x._values <= 0, x._values.dtype.type(0), x._values)  # NaN passes through
-    return Array(values, x.format), x._values > 0
-
-
-def _relu_backward(
-    site: Site, positive: np.ndarray, gradient: Array, needed: Needed
-) -> tuple[Array | None, ...]:
-    zero = gradient._values.dtype.type(0)
-    return (Array(np.where(positive, gradient._values, zero), gradient.format),)
-
-
-RELU = Operation("relu", _relu, _relu_backward)
 
 
 # -- cross-entropy: the mean over the batch of log(sum(exp(z))) - z[target] -----------------------
@@ -143,4 +82,4 @@ def _cross_entropy_backward(
 
 CROSS_ENTROPY = Operation("cross_entropy", _cross_entropy, _cross_entropy_backward)
 
-TABLE = {operation.name: operation for operation in (LINEAR, RELU, CROSS_ENTROPY)}
+TABLE = (CROSS_ENTROPY,)

@@ -1,0 +1,168 @@
+"""Every rounding has a place, and a policy can say something of each: formats, models, modes, streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import assert_same
+
+import fpemu as fp
+from fpemu import exact, nn
+from fpemu.autograd import draws, places
+from fpemu.autograd.operations import LINEAR
+from fpemu.autograd.tensor import Tensor
+
+rng = np.random.default_rng(5)
+X = fp.array(rng.standard_normal((3, 8)), fp.FP16)
+W = fp.array(rng.standard_normal((4, 8)), fp.FP16)
+B = fp.array(np.zeros(4), fp.FP16)
+G = fp.array(rng.standard_normal((3, 4)), fp.FP16)
+
+
+def layer(policy: str, place: str = "layers.0"):
+    """A linear layer's result and gradients under a policy."""
+    with fp.Policy.parse(policy):
+        site = places.site(place, "linear", (fp.FP16,) * 3)
+        y, saved = LINEAR.forward(site, X, W, B)
+        return y, *LINEAR.backward(site, saved, G, (True, True, True))
+
+
+BASE = "weights=fp16 activations=fp16 gradients=fp16 outputs=fp32"
+
+
+@pytest.mark.parametrize("model", ["fp16 pairwise:2", "bf16 kahan", "fp32 blocked:4"])
+def test_an_accumulation_model_is_that_of_all_products(model):
+    y, to_x, to_w, to_b = layer(f"{BASE} accumulate='{model}'")
+    want = fp.matmul(X, W.T, accumulate=model, out=fp.FP32)
+    assert_same(y.to_numpy(), want.to_numpy(), model)
+    assert_same(to_x.to_numpy(), fp.matmul(G, W, accumulate=model, out=fp.FP32).to_numpy(), model)
+    assert_same(to_w.to_numpy(), fp.matmul(G.T, X, accumulate=model, out=fp.FP32).to_numpy(), model)
+    ones = fp.array(np.ones((1, 3)), fp.FP16)
+    total = fp.matmul(ones, G, accumulate=model, out=fp.FP32)[0]
+    assert_same(to_b.to_numpy(), total.to_numpy(), model)
+
+
+@pytest.mark.parametrize("unit", ["h100 wgmma", "v100 mma", "mi200", "a100 mma accumulator=fp16"])
+def test_a_matrix_unit_is_that_of_all_products(unit):
+    y, to_x, to_w, _ = layer(f"{BASE} accumulate='{unit}'")
+    assert_same(y.to_numpy(), fp.matmul(X, W.T, accumulate=unit, out=fp.FP32).to_numpy(), unit)
+    assert_same(to_x.to_numpy(), fp.matmul(G, W, accumulate=unit, out=fp.FP32).to_numpy(), unit)
+    assert_same(to_w.to_numpy(), fp.matmul(G.T, X, accumulate=unit, out=fp.FP32).to_numpy(), unit)
+
+
+def test_a_model_for_one_pass():
+    base = layer(f"{BASE} accumulate=fp32")
+    other = layer(f"{BASE} accumulate=fp32; */weight_grad/accumulate: accumulate='fp16 kahan'")
+    want = fp.matmul(G.T, X, accumulate="fp16 kahan", out=fp.FP32)
+    assert_same(other[2].to_numpy(), want.to_numpy(), 0)
+    assert (other[2].to_numpy() != base[2].to_numpy()).any()
+    for i in (0, 1, 3):
+        assert_same(other[i].to_numpy(), base[i].to_numpy(), i)
+
+
+def test_formats_of_one_place_and_of_one_module():
+    y = layer(f"{BASE} accumulate=fp32; layers.0/forward/weight: format=e4m3")[0]
+    want = fp.matmul(
+        X.astype(fp.FP32), W.astype(fp.E4M3).astype(fp.FP32).T, accumulate="fp32 product=fp32"
+    )
+    assert_same(y.to_numpy(), want.to_numpy(), 0)
+    same = layer(f"{BASE} accumulate=fp32; layers.1/forward/weight: format=e4m3")[0]
+    assert_same(same.to_numpy(), layer(f"{BASE} accumulate=fp32")[0].to_numpy(), 0)
+    low = layer("fp32; layers.0: weights=e5m2 activations=e5m2")[0]
+    assert low.format == fp.E5M2
+    assert layer("fp32; layers.0: weights=e5m2 activations=e5m2", "layers.1")[0].format == fp.FP32
+
+
+def test_the_first_override_that_matches_counts():
+    text = "fp32; layers.*: activations=bf16; layers.0: activations=fp16 weights=fp16"
+    policy = fp.Policy.parse(text)
+    assert policy.at("layers.0").activations == fp.BF16
+    assert policy.at("layers.0").weights == fp.FP32
+    assert fp.Policy.parse(str(policy)) == policy
+
+
+def test_an_operand_rounded_for_one_product_only():
+    """The weight gradient reads inputs in E4M3, rounded from what came in, the forward pass in FP16."""
+    _, _, to_w, _ = layer(f"{BASE} accumulate=fp32; */weight_grad/input: format=e4m3")
+    inputs = X.astype(fp.E4M3).astype(fp.FP32)
+    assert_same(to_w.to_numpy(), fp.matmul(G.astype(fp.FP32).T, inputs).to_numpy(), 0)
+
+
+@pytest.mark.parametrize("mode", ["toward_zero", "to_odd", "toward_positive"])
+def test_modes_of_everything_and_of_one_place(mode):
+    y = layer(f"weights=fp16 activations=bf16 gradients=fp16 accumulate=fp16 rounding={mode}")[0]
+    for n, o in np.ndindex(3, 4):
+        total = 0.0
+        x = [exact.round_to(v, fp.BF16, rounding=mode) for v in X[n].tolist()]
+        for a, b in zip(x, W[o].tolist(), strict=True):
+            product = exact.multiply(a, b, fp.FP16, rounding=mode)
+            total = exact.add(total, product, fp.FP16, rounding=mode)
+        total = exact.add(total, 0.0, fp.FP16, rounding=mode)
+        assert_same(y[n, o].item(), exact.round_to(total, fp.BF16, rounding=mode), (n, o))
+    base = "weights=fp16 activations=bf16 gradients=fp16 accumulate=fp32"
+    one = layer(f"{base}; */forward/output: rounding={mode}")[0]
+    wide = layer(f"{base} outputs=fp32; */forward/input: format=bf16")[0]
+    assert_same(one.to_numpy(), fp.quantize(wide.to_numpy(), "bf16", rounding=mode), 0)
+
+
+def test_random_bits_depend_on_seed_place_and_step_only():
+    text = "bf16 rounding=stochastic"
+
+    def drawn(seed, step, place="layers.0", first=False):
+        with draws.block(seed, step):
+            if first:
+                layer(text, "layers.7")
+            return layer(text, place)[0].tolist()
+
+    assert drawn(1, 1) == drawn(1, 1, first=True)
+    others = [drawn(1, 2), drawn(2, 1), drawn(1, 1, "layers.1")]
+    assert all(other != drawn(1, 1) for other in others)
+
+
+def test_lists_of_operations_cast_inputs_and_gradients_follow_them():
+    lists = "weights=fp16 activations=fp16 gradients=fp16 low=linear fp32=exp promote=add leave=*"
+    with fp.Policy.parse(lists):
+        x = Tensor(fp.array(rng.standard_normal((2, 3)), fp.FP32), requires_grad=True)
+        model = nn.Linear(3, 2)
+        y = model(x)
+        assert y.format == fp.FP16
+        assert y.exp().format == fp.FP32
+        assert (y + x[:, :2]).format == fp.FP32
+        assert y.tanh().format == fp.FP16
+        y.exp().sum().backward()
+    assert x.grad.format == model.weight.grad.format == fp.FP32
+
+
+def test_places_of_operations_in_a_model_of_ones_own():
+    class Model(nn.Module):
+        def __init__(self):
+            self.first = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return (x + self.first(x)) + x
+
+    model = Model()
+    with fp.trace() as t, fp.policies["fp16"]:
+        model(np.ones((1, 2), np.float32))
+    found = {row["place"] for row in t.to_dicts()}
+    assert {"model.add/forward/output", "model.add_2/forward/output"} <= found
+    assert "model.first/forward/accumulate" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fp16; layers.0", "policy override 'layers.0' is not understood; write pattern: role="),
+        ("fp16; layers.0: weight=fp16", "unknown policy role in the override 'layers.0' 'weight'"),
+        ("fp16; a/b: weights=fp16", "unknown setting of places in the override 'a/b' 'weights'"),
+        ("fp16; a: weights=fp16 weights=bf16", "'weights' is given twice in the override 'a'"),
+        ("fp16 update=fast", "unknown update 'fast'"),
+        ("fp16 inner='h100 mma'", "a matrix unit adds products, and nothing else"),
+        ("fp16 accumulate='fp32 out=fp16'", "drop out="),
+        ("fp16 rounding=up", "unknown rounding 'up'"),
+    ],
+)
+def test_what_is_wrong_with_an_override(text, message):
+    with pytest.raises(fp.ArgumentError) as caught:
+        fp.Policy.parse(text)
+    assert message in str(caught.value)
