@@ -277,7 +277,7 @@ class Explainer:
         >>> told.result, told.facts["kept"]
         (0.0, [16777216, -16777216, 0, 0])
         >>> print(told.facts["why"][0])
-        the exact sum rounded once is 2.9802322387695312e-08; with the bits kept that were cut off p2 the result would be that
+        the exact sum rounded once is 2.9802322387695312e-08; with the bits that p2 lost it would be that
         """
         from fpemu.explaining.matrix_steps.telling import explain_step
 

@@ -58,8 +58,7 @@ def reasons(given: Operands) -> list[str]:
     else:
         rules = _fewest(given, right)
         said.append(
-            f"the exact sum rounded once is {written(right)}; with {_without(given, right, rules)} the result "
-            "would be that"
+            f"the exact sum rounded once is {written(right)}; with {_without(given, right, rules)} it would be that"
         )
     name = loop_format(given).name.upper()
     if loop == result:
@@ -104,7 +103,7 @@ def _without(given: Operands, right: Real, rules: tuple[str, ...]) -> str:
                 f"{f.fraction_bits} bits of fraction, not {given.unit.output.fraction_bits}"
             )
         elif rule == "cut":
-            words.append(f"the bits kept that were cut off {_whose(given, right, rules)}")
+            words.append(f"the bits that {_whose(given, right, rules)} lost")
         else:
             words.append(_WITHOUT[rule])
     return " and ".join(words)
