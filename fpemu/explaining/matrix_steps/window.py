@@ -162,10 +162,7 @@ def _panel(s: Sum, lines: list[Line], y: float) -> tuple[str, float, float]:
             )
         parts += _row(line, row, left, right, at)
     bottom = top + len(lines) * _ROW
-    parts += [
-        _text(x + _GAP / 2, top + _ROW * len(lines) / 2, "...", anchor="middle", fill=_PALE)
-        for x in gaps
-    ]
+    parts += [_text(x + _GAP / 2, top + 12, "...", anchor="middle", fill=_PALE) for x in gaps]
     for place in places:
         rows = [i for i, p in enumerate(s.addends) if p.place == place]
         if place not in at:
