@@ -1,0 +1,123 @@
+"""The emulated matrix units against a real one: the layouts of the kernels, the probes, random sums.
+
+Not yet run on hardware. What a GPU is compared with is decided by the GPU: see `fpemu.cuda.chip_of`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fpemu.arrays import Array
+from fpemu.convert import decode
+from fpemu.cuda.comparing import Difference, Mismatches, compare, hexadecimal, written
+from fpemu.cuda.device import Device, chip_of
+from fpemu.cuda.kernels import Kernel, kernels
+from fpemu.cuda.products import checked, product
+from fpemu.cuda.recording import record, unit_of
+from fpemu.errors import FpemuError
+from fpemu.matrix_units import Instruction
+from fpemu.verify.probes import Probe, probes
+from fpemu.verify.units import cases
+
+_SIDE = 40  # a random case is a product of matrices with so many rows and columns
+_STEPS = 3  # instructions chained in it
+_RECORDED = 16  # rows and columns of a recorded one
+
+
+@dataclasses.dataclass
+class Row(Mismatches):
+    """What was found for one kernel. `refused`: why its sums were not looked at."""
+
+    probes: int = 0
+    refused: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the chip and the emulation differ, or the kernel could not be used."""
+        return bool(self.mismatches or self.refused)
+
+
+def rows(
+    device: Device, *, count: int = 10_000, folder: str | None = None, seed: int = 0
+) -> Iterator[Row]:
+    """A row for every kernel of the device's chip: its layout, its probes, at least `count` random sums.
+
+    With `folder`, a recording of a smaller random draw is written there for each kernel.
+    Raises `UnsupportedError` for a chip that fpemu does not know.
+    """
+    for kernel in kernels(chip_of(device.facts)):
+        yield _row(device, kernel, count, folder, seed)
+
+
+def _row(device: Device, kernel: Kernel, count: int, folder: str | None, seed: int) -> Row:
+    row = Row(kernel.name, str(kernel.instruction))
+    try:
+        chosen = checked(device, kernel)
+        row.kernel = chosen.name
+        for probe in probes_of(kernel):
+            row.probes += 1
+            row.add(_probed(device, chosen, probe), f"probe {probe.name!r}")
+        for kind, a, b, c in cases(kernel.instruction, count, seed, _STEPS, _SIDE):
+            codes = product(device, chosen, a, b, c)
+            row.add(compare(kernel.instruction, a, b, c, codes), kind)
+        if folder is not None:
+            _record(device, kernel, Path(folder), seed)
+    except FpemuError as error:
+        row.refused = str(error)
+    return row
+
+
+def probes_of(kernel: Kernel) -> list[Probe]:
+    """The published probes that the kernel should answer as published: those of its instruction, whose K
+    its tiles may exceed."""
+    own = _numbers(kernel.instruction)
+    found = {
+        (probe.name, probe.wanted): probe
+        for probe in probes()
+        if _numbers(probe.instruction) == own
+    }
+    return list(found.values())
+
+
+def _numbers(made: Instruction) -> Instruction:
+    """The instruction without its evidence; H100 and H200 are alike."""
+    chip = "h100" if made.chip == "h200" else made.chip
+    return dataclasses.replace(made, chip=chip, evidence="")
+
+
+def _probed(device: Device, kernel: Kernel, probe: Probe) -> Difference:
+    """The chip's answer against the published one."""
+    made, f = kernel.instruction, kernel.instruction.accumulator
+    code = product(device, kernel, probe.a, probe.b, probe.c)[0, 0]
+    if probe.wanted == "nan":
+        right = bool(np.isnan(decode(np.array([code]), f))[0])
+    else:
+        right = int(code) == int(probe.wanted, 16)
+    if right:
+        return Difference(1, 0, "")
+    first = (
+        f"a={written(probe.a[0], made.a)} b={written(probe.b[:, 0], made.b)} c={written(probe.c[0, 0], f)} "
+        f"expected {probe.wanted}, got {hexadecimal(code, f)}"
+    )
+    return Difference(1, 1, first)
+
+
+def _record(device: Device, kernel: Kernel, folder: Path, seed: int) -> None:
+    made = kernel.instruction
+    drawn = list(cases(made, 0, seed, _STEPS, _RECORDED))
+    a, b, c = (
+        Array(np.stack([case[i] for case in drawn]), f)
+        for i, f in ((1, made.a), (2, made.b), (3, made.accumulator))
+    )
+    record(
+        folder / f"{made.chip}_{kernel.name}",
+        *(a, b, c),
+        accumulate=unit_of(made),
+        library="wmma" if kernel.api == "wmma" else "kernel",
+        device=device,
+        note=f"kinds: {', '.join(case[0] for case in drawn)}; seed {seed}",
+    )
