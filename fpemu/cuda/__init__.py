@@ -6,6 +6,6 @@ but fpemu has not yet run them on hardware.
 """
 
 from fpemu.cuda.comparing import Mismatches
-from fpemu.cuda.device import chip_of, device, is_available
+from fpemu.cuda.devices import chip_of, device, is_available
 from fpemu.cuda.matmul import matmul
 from fpemu.cuda.recording import Recording, read, record, replay

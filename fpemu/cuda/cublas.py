@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fpemu.convert import codes_of
-from fpemu.cuda.device import GPU, Device
+from fpemu.cuda.devices import GPU, Device
 from fpemu.cuda.kernels import container
 from fpemu.errors import UnsupportedError
 from fpemu.matrix_units import Instruction

@@ -8,8 +8,8 @@ from fpemu.arrays import Array, asarray
 from fpemu.carriers import code_dtype
 from fpemu.convert import decode
 from fpemu.cuda import cublas
-from fpemu.cuda.device import Device, chip_of
-from fpemu.cuda.device import device as find_device
+from fpemu.cuda.devices import Device, chip_of
+from fpemu.cuda.devices import device as find_device
 from fpemu.cuda.kernels import kernel
 from fpemu.cuda.products import checked, product
 from fpemu.errors import ArgumentError, UnsupportedError, unknown

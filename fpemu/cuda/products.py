@@ -9,7 +9,7 @@ import numpy as np
 
 from fpemu.carriers import carrier_dtype, code_dtype
 from fpemu.convert import codes_of, decode
-from fpemu.cuda.device import Device
+from fpemu.cuda.devices import Device
 from fpemu.cuda.fragments import pack, unpack
 from fpemu.cuda.kernels import Kernel, container
 from fpemu.errors import UnsupportedError

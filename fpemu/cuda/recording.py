@@ -21,8 +21,8 @@ import numpy as np
 from fpemu.arrays import asarray
 from fpemu.convert import decode
 from fpemu.cuda.comparing import Mismatches, compare
-from fpemu.cuda.device import Device
-from fpemu.cuda.device import device as find_device
+from fpemu.cuda.devices import Device
+from fpemu.cuda.devices import device as find_device
 from fpemu.cuda.matmul import codes_of_product
 from fpemu.errors import ArgumentError, FpemuError
 from fpemu.formats import as_format

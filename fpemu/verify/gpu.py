@@ -14,7 +14,7 @@ import numpy as np
 from fpemu.arrays import Array
 from fpemu.convert import decode
 from fpemu.cuda.comparing import Difference, Mismatches, compare, hexadecimal, written
-from fpemu.cuda.device import Device, chip_of
+from fpemu.cuda.devices import Device, chip_of
 from fpemu.cuda.kernels import Kernel, kernels
 from fpemu.cuda.products import checked, product
 from fpemu.cuda.recording import record, unit_of
