@@ -6,12 +6,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import types
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_cupy import fake_cupy
 from fake_gpu import NAMES, FakeGPU, coarser, places
 
 import fpemu as fp
@@ -45,88 +45,6 @@ def test_without_cupy(monkeypatch):
     assert not cuda.is_available()
     with pytest.raises(MissingExtraError, match=r"pip install 'fpemu\[cuda\]'"):
         cuda.matmul([[1.0]], [[1.0]], accumulate="h100 mma")
-
-
-def fake_cupy(count: int = 1, capability: str = "9.0", hip: bool = False, gpu=None):
-    """What `fpemu.cuda` uses of CuPy."""
-    major, minor = capability.split(".")
-    properties = {"name": NAMES[capability].encode(), "major": int(major), "minor": int(minor)}
-
-    def counted():
-        if count < 0:
-            raise RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
-        return count
-
-    class Held(np.ndarray):
-        def get(self):
-            return np.asarray(self)
-
-    class Module:
-        def load(self, binary):
-            assert binary == b"cubin\0"
-
-        def get_function(self, name):
-            wanted = next(k for k in kernels(cuda.chip_of(gpu.facts)) if k.name == name)
-
-            def launch(grid, block, args):
-                a, b, c, d, steps, columns = args
-                assert block == (wanted.threads, 1, 1)
-                assert grid == (c.shape[0] * c.shape[1], 1, 1)
-                assert (steps.dtype, columns.dtype) == (np.uint32, np.uint32)
-                assert (int(steps), int(columns)) == (a.shape[1], c.shape[1])
-                d[...] = gpu.run(wanted, np.asarray(a), np.asarray(b), np.asarray(c))
-
-            return launch
-
-    class Nvrtc:
-        compiled: list = []  # noqa: RUF012
-
-        def createProgram(self, source, name, headers, names):
-            return source
-
-        def compileProgram(self, program, options):
-            self.compiled.append(options)
-            if "e5m2" in program:
-                raise RuntimeError("NVRTC_ERROR_COMPILATION")
-
-        def getCUBIN(self, program):
-            return b"cubin"
-
-        def getProgramLog(self, program):
-            return "error: no such\ntype"
-
-        def getVersion(self):
-            return 12, 9
-
-        def destroyProgram(self, program):
-            pass
-
-    class Device:
-        def __init__(self, number):
-            assert number == 0
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-    runtime = types.SimpleNamespace(
-        is_hip=hip,
-        getDeviceCount=counted,
-        getDevice=lambda: 0,
-        getDeviceProperties=lambda number: properties,
-        driverGetVersion=lambda: 12080,
-        runtimeGetVersion=lambda: 12090,
-    )
-    made = types.ModuleType("cupy")
-    made.__version__ = "14.2.0"
-    made.asarray = lambda x: x.view(Held)
-    made.empty = lambda shape, dtype: np.empty(shape, dtype).view(Held)
-    made.cuda = types.SimpleNamespace(
-        runtime=runtime, Device=Device, nvrtc=Nvrtc(), function=types.SimpleNamespace(Module=Module)
-    )
-    return made
 
 
 @pytest.mark.parametrize(

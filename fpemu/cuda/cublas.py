@@ -17,8 +17,8 @@ from fpemu.errors import UnsupportedError
 from fpemu.matrix_units import Instruction
 
 # cudaDataType_t and cublasComputeType_t.
-_TYPES = {"fp32": 0, "tf32": 0, "fp64": 1, "fp16": 2, "bf16": 14}
-_COMPUTE = {
+TYPES = {"fp32": 0, "tf32": 0, "fp64": 1, "fp16": 2, "bf16": 14}
+COMPUTE = {
     **{("fp16", "fp32"): 68, ("bf16", "fp32"): 68, ("tf32", "fp32"): 77},
     **{("fp16", "fp16"): 64, ("fp64", "fp64"): 70},
 }
@@ -31,14 +31,14 @@ def product(
     """The codes of ``a @ b + c`` by cublasGemmEx, for carriers of shapes (m, k), (k, n), (m, n).
 
     alpha = 1, and with `c` beta = 1. Raises `UnsupportedError` for formats that it does not take (FP8 goes
-    through cublasLt, which CuPy does not offer), and without cuBLAS.
+    through `cublaslt`), and without cuBLAS.
     """
-    compute = _COMPUTE.get((made.a.name, made.accumulator.name))
+    compute = COMPUTE.get((made.a.name, made.accumulator.name))
     if compute is None or made.a != made.b:
-        taken = ", ".join(f"{a} -> {d}" for a, d in _COMPUTE)
+        taken = ", ".join(f"{a} -> {d}" for a, d in COMPUTE)
         raise UnsupportedError(
             f"cublasGemmEx does not multiply {made.a.name} by {made.b.name} into {made.accumulator.name}; it "
-            f"takes {taken}; library='kernel' takes the rest"
+            f"takes {taken}; library='cublaslt' takes FP8, too, and library='kernel' the rest"
         )
     if not isinstance(device, GPU):
         raise UnsupportedError(f"{device!r} has no cuBLAS")
@@ -52,12 +52,13 @@ def product(
 def _gemm(device: GPU, made: Instruction, compute: int, a, b, c, *, beta: bool) -> np.ndarray:
     cupy = device.cupy
     (m, k), n = a.shape, b.shape[1]
-    library = _library(cupy)
+    library = load(cupy)
     scalar = np.dtype(f"f{made.accumulator.bits // 8}")
     one, second = np.ones(1, scalar), np.full(1, float(beta), scalar)
-    types = _TYPES[made.a.name], _TYPES[made.accumulator.name]
-    with cupy.cuda.Device(device.number) as where:
-        left, right = (cupy.asarray(_stored(x, made.a)) for x in (a, b))
+    types = TYPES[made.a.name], TYPES[made.accumulator.name]
+    where = cupy.cuda.Device(device.number)
+    with where:
+        left, right = (cupy.asarray(stored(x, made.a)) for x in (a, b))
         total = cupy.asarray(codes_of(c, made.accumulator))
         # Column by column the matrices are their transposes, and so is the product, taken the other way.
         library.gemmEx(
@@ -68,12 +69,14 @@ def _gemm(device: GPU, made: Instruction, compute: int, a, b, c, *, beta: bool) 
         return total.get()
 
 
-def _stored(values: np.ndarray, f: Any) -> np.ndarray:
+def stored(values: np.ndarray, f: Any) -> np.ndarray:
+    """What stands in memory for each value."""
     width, shift = container(f)
     return codes_of(values, f).astype(f"u{width // 8}") << shift
 
 
-def _library(cupy: Any) -> Any:
+def load(cupy: Any) -> Any:
+    """CuPy's cuBLAS; `UnsupportedError` where there is none."""
     try:
         from cupy.cuda import cublas
     except Exception as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from fpemu.arrays import Array, asarray
 from fpemu.carriers import code_dtype
 from fpemu.convert import decode
-from fpemu.cuda import cublas
+from fpemu.cuda import cublas, cublaslt
 from fpemu.cuda.devices import Device, chip_of
 from fpemu.cuda.devices import device as find_device
 from fpemu.cuda.kernels import kernel
@@ -18,7 +21,7 @@ from fpemu.linalg.products import _as_matrices
 from fpemu.matrix_units import Instruction, MatrixUnit
 from fpemu.matrix_units.table import GENERATIONS
 
-LIBRARIES = ("kernel", "wmma", "cublas")
+LIBRARIES = ("kernel", "wmma", "cublas", "cublaslt")
 
 
 def matmul(
@@ -36,12 +39,14 @@ def matmul(
     Parameters
     ----------
     a, b : array_like, formats and shapes as `fpemu.matmul` takes them for a matrix unit.
-    c : initial accumulator, array_like of the result's shape, by default +0. cuBLAS adds it at the end.
+    c : initial accumulator, array_like of the result's shape, by default +0. cuBLAS and cuBLASLt add it
+        at the end.
     accumulate : a matrix unit of this GPU, or its text ("h100 wgmma", "a100 mma accumulator=fp16"); by
         default the first of its chip. The GPU decides which chips may be named.
     library : "kernel": the unit's instruction alone, chained along k in ascending order; "wmma": the
         same unit as CUDA's wmma reaches it (FP16, BF16, TF32); "cublas": whatever cuBLAS does, which
-        may be split-K, another instruction or none.
+        may be split-K, another instruction or none; "cublaslt": cuBLASLt without split-K, FP8 with
+        ``promote=128`` of the unit, or with fast accumulation for ``promote=0``.
     out : format of the result, by default the accumulator's; rounded on the CPU.
     device : by default the GPU that `fpemu.cuda.device` finds.
 
@@ -57,14 +62,25 @@ def matmul(
     cuda.matmul accumulates in a matrix unit, as accumulate='h100 wgmma'; got 'fp32'
     """
     a, b = asarray(a), asarray(b)
-    codes, made = codes_of_product(a, b, c, accumulate, library, device)
-    return finish(decode(codes, made.accumulator), made, a.format, out)
+    found = bits_of_product(a, b, c, accumulate, library, device)
+    made = found.instruction
+    return finish(decode(found.codes, made.accumulator), made, a.format, out)
 
 
-def codes_of_product(
+@dataclass(frozen=True)
+class Bits:
+    """The chip's codes of a product, the instruction that is meant, and what its library says of the
+    kernel it took."""
+
+    codes: np.ndarray
+    instruction: Instruction
+    how: dict[str, int]
+
+
+def bits_of_product(
     a: Array, b: Array, c: object, accumulate: object, library: str, device: Device | None
-) -> tuple[np.ndarray, Instruction]:
-    """The chip's codes of ``c + a @ b``, and the instruction meant; arguments as `matmul` takes them."""
+) -> Bits:
+    """The bits of ``c + a @ b``; arguments as `matmul` takes them."""
     if library not in LIBRARIES:
         raise unknown("library", library, LIBRARIES)
     unit = _unit(accumulate)
@@ -79,18 +95,25 @@ def codes_of_product(
             raise ArgumentError(f"c must have the result's shape {shape}, got {given.shape}")
         start = given.astype(made.accumulator)._values
         start = start.reshape(*batch, left.shape[-2], right.shape[-1])
-    chosen = None
-    if library != "cublas":
-        chosen = checked(device, kernel(made, "wmma" if library == "wmma" else None))
-    whole = (*batch, left.shape[-2], right.shape[-1])
-    result = np.empty(whole, code_dtype(made.accumulator))
+    compute = _computing(device, made, library)
+    result = np.empty((*batch, left.shape[-2], right.shape[-1]), code_dtype(made.accumulator))
+    how: dict[str, int] = {}
     for i in np.ndindex(batch):
-        each = left[i], right[i], None if start is None else start[i]
-        if chosen is None:
-            result[i] = cublas.product(device, made, *each)
-        else:
-            result[i] = product(device, chosen, *each)
-    return result.reshape(shape), made
+        result[i], how = compute(left[i], right[i], None if start is None else start[i])
+    return Bits(result.reshape(shape), made, how)
+
+
+Compute = Callable[..., tuple[np.ndarray, dict[str, int]]]
+
+
+def _computing(device: Device, made: Instruction, library: str) -> Compute:
+    """What gives the codes of a product of two matrices, and how they were made."""
+    if library == "cublas":
+        return lambda a, b, c: (cublas.product(device, made, a, b, c), {})
+    if library == "cublaslt":
+        return lambda a, b, c: cublaslt.product(device, made, a, b, c)
+    chosen = checked(device, kernel(made, "wmma" if library == "wmma" else None))
+    return lambda a, b, c: (product(device, chosen, a, b, c), {})
 
 
 def _unit(accumulate: object) -> MatrixUnit | None:

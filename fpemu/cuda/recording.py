@@ -23,7 +23,7 @@ from fpemu.convert import decode
 from fpemu.cuda.comparing import Mismatches, compare
 from fpemu.cuda.devices import Device
 from fpemu.cuda.devices import device as find_device
-from fpemu.cuda.matmul import codes_of_product
+from fpemu.cuda.matmul import bits_of_product
 from fpemu.errors import ArgumentError, FpemuError
 from fpemu.formats import as_format
 from fpemu.matrix_units import Instruction, MatrixUnit
@@ -67,7 +67,8 @@ def record(
             f"record takes matrices or stacks of them, got {a.ndim}-d and {b.ndim}-d"
         )
     device = device or find_device()
-    codes, made = codes_of_product(a, b, c, accumulate, library, device)
+    bits = bits_of_product(a, b, c, accumulate, library, device)
+    codes, made = bits.codes, bits.instruction
     start = np.zeros_like(codes) if c is None else asarray(c).astype(made.accumulator).codes
     batch = codes.shape[:-2]
     about = {
@@ -76,6 +77,7 @@ def record(
         "a": made.a.name,
         "b": made.b.name,
         "library": library,
+        "how": bits.how,
         "device": device.facts,
         "fpemu": _version(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,7 +98,8 @@ def unit_of(made: Instruction) -> str:
     >>> unit_of(MatrixUnit("h100", "mma").on("fp16"))
     'h100 mma accumulator=fp32 shape=m16n8k16'
     """
-    return str(MatrixUnit(made.chip, made.name, made.accumulator, made.shape))
+    options = made.accumulator, made.shape, made.promote, made.split
+    return str(MatrixUnit(made.chip, made.name, *options))
 
 
 def _version() -> str:
