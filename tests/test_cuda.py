@@ -15,7 +15,7 @@ from fake_cupy import fake_cupy
 from fake_gpu import NAMES, FakeGPU, coarser, places
 
 import fpemu as fp
-from fpemu import cuda
+from fpemu import cuda, doctor
 from fpemu.cli.main import main
 from fpemu.cuda import devices
 from fpemu.cuda.kernels import kernel, kernels
@@ -450,3 +450,24 @@ def test_h200_is_compared_as_itself():
         for chip in ("h100", "h200")
     ]
     assert numbers[0] == numbers[1]
+
+
+def test_a_folder_that_cannot_be_made(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cuda, "device", lambda: FakeGPU("7.0"))
+    assert main(["verify", "--gpu", "--record", str(tmp_path / "file" / "x")]) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
+
+
+def test_doctor_says_what_gpu_there_is(monkeypatch):
+    def said() -> tuple[str, str]:
+        (found,) = doctor.gpu()
+        return found.status, found.found
+
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert said() == ("fine", "not looked for: CuPy is not installed, and only fpemu.cuda needs it")
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(count=-1))
+    status, found = said()
+    assert (status, "finds no usable GPU" in found) == ("note", True)
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(capability="8.9"))
+    assert said()[1].startswith("fpemu's ada: name NVIDIA L4; compute capability 8.9; driver ")

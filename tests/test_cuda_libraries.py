@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -11,8 +12,10 @@ from fake_gpu import FakeGPU
 
 import fpemu as fp
 from fpemu import cuda
+from fpemu.cli.main import main
 from fpemu.cuda import cublaslt
 from fpemu.errors import UnsupportedError
+from fpemu.verify import gpu as verify_gpu
 
 
 @pytest.fixture
@@ -111,3 +114,20 @@ def test_without_cublas(gpu, monkeypatch):
     for library in ("cublas", "cublaslt"):
         with pytest.raises(UnsupportedError, match="needs cuBLAS"):
             cuda.matmul(x, x, library=library, device=gpu)
+
+
+def test_verify_looks_at_the_library_and_does_not_judge_it(gpu, lt, monkeypatch, capsys):
+    """This cuBLASLt adds in float64, so that it differs from the chip's chain, which is no error."""
+    monkeypatch.setattr(verify_gpu, "kernels", lambda chip: [])
+    assert main(["verify", "--gpu", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["kernels"]
+    assert [row["instruction"].split(" -> ")[0] for row in rows] == [
+        "h100 wgmma m64nNk16 fp16",
+        "h100 wgmma m64nNk16 bf16",
+        "h100 wgmma m64nNk8 tf32",
+        *["h100 wgmma m64nNk32 e4m3"] * 2,
+    ]
+    assert {row["kernel"] for row in rows} == {"cublasLt 100"}
+    assert all(0 < row["mismatches"] <= row["samples"] == 7 * 64 * 64 for row in rows)
+    assert main(["verify", "--gpu"]) == 0
+    assert capsys.readouterr().out.count("(not decisive)") == 5

@@ -131,7 +131,7 @@ def _gpu(options: argparse.Namespace) -> int:
     device = cuda.device()
     say(f"{device.facts['name']}, compared as fpemu's {cuda.chip_of(device.facts)}")
     if options.record:
-        Path(options.record).mkdir(parents=True, exist_ok=True)
+        _make(options.record)
     found = []
     for row in gpu.rows(
         device, count=100_000 if options.exhaustive else 10_000, folder=options.record
@@ -145,10 +145,18 @@ def _gpu(options: argparse.Namespace) -> int:
         table = [[r.kernel, r.instruction, str(r.probes), str(r.samples), _said(r)] for r in found]
         print(text.table(header, table))
         for row in found:
-            if row.wrong:
-                print(f"{row.kernel}: {row.refused or row.first}")
+            if row.refused or row.first:
+                print(f"{row.kernel} ({row.instruction}): {row.refused or row.first}")
     return 1 if any(row.wrong for row in found) else 0
 
 
+def _make(folder: str) -> None:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"cannot make the folder {folder!r}: {error.strerror}") from None
+
+
 def _said(row) -> str:
-    return "refused" if row.refused else str(row.mismatches)
+    said = "refused" if row.refused else str(row.mismatches)
+    return f"{said} (not decisive)" if row.library else said

@@ -13,13 +13,15 @@ import numpy as np
 
 from fpemu.arrays import Array
 from fpemu.convert import decode
+from fpemu.cuda import cublaslt
 from fpemu.cuda.comparing import Difference, Mismatches, compare, hexadecimal, written
-from fpemu.cuda.devices import Device, chip_of
+from fpemu.cuda.devices import GPU, Device, chip_of
 from fpemu.cuda.kernels import Kernel, kernels
 from fpemu.cuda.products import checked, product
 from fpemu.cuda.recording import record, unit_of
 from fpemu.errors import FpemuError
-from fpemu.matrix_units import Instruction
+from fpemu.formats import BF16, E4M3, FP16, TF32
+from fpemu.matrix_units import Instruction, MatrixUnit
 from fpemu.verify.probes import Probe, probes
 from fpemu.verify.units import cases
 
@@ -30,27 +32,32 @@ _RECORDED = 16  # rows and columns of a recorded one
 
 @dataclasses.dataclass
 class Row(Mismatches):
-    """What was found for one kernel. `refused`: why its sums were not looked at."""
+    """What was found for one kernel. `refused`: why its sums were not looked at. `library`: it is
+    cuBLASLt's, which may rightly do otherwise."""
 
     probes: int = 0
     refused: str = ""
+    library: bool = False
 
     @property
     def wrong(self) -> bool:
         """Whether the chip and the emulation differ, or the kernel could not be used."""
-        return bool(self.mismatches or self.refused)
+        return bool(self.mismatches or self.refused) and not self.library
 
 
 def rows(
     device: Device, *, count: int = 10_000, folder: str | None = None, seed: int = 0
 ) -> Iterator[Row]:
-    """A row for every kernel of the device's chip: its layout, its probes, at least `count` random sums.
+    """A row for every kernel of the device's chip: its layout, its probes, at least `count` random sums;
+    then rows for cuBLASLt, which do not decide.
 
     With `folder`, a recording of a smaller random draw is written there for each kernel.
     Raises `UnsupportedError` for a chip that fpemu does not know.
     """
     for kernel in kernels(chip_of(device.facts)):
         yield _row(device, kernel, count, folder, seed)
+    if isinstance(device, GPU):
+        yield from _of_library(device, seed)
 
 
 def _row(device: Device, kernel: Kernel, count: int, folder: str | None, seed: int) -> Row:
@@ -69,6 +76,32 @@ def _row(device: Device, kernel: Kernel, count: int, folder: str | None, seed: i
     except FpemuError as error:
         row.refused = str(error)
     return row
+
+
+# The instruction that cuBLAS is expected to use where the chip has several.
+_LIBRARIES_USE = {"h100": "wgmma", "h200": "wgmma", "b200": "tcgen05"}
+_DEPTH, _WIDTH = 256, 64  # K of a product for cuBLASLt, and its rows and columns
+
+
+def _of_library(device: Device, seed: int) -> Iterator[Row]:
+    """cuBLASLt against the plain chain of the instruction that it is expected to use."""
+    chip = chip_of(device.facts)
+    unit = MatrixUnit(chip, _LIBRARIES_USE.get(chip, "mma"))
+    units = [(unit, f) for f in (FP16, BF16, TF32, E4M3) if f.name in unit.takes()]
+    if unit.instruction == "wgmma":  # Hopper's main loops for FP8 add to a total every 128 products
+        units.append((dataclasses.replace(unit, promote=128), E4M3))
+    for each, f in units:
+        made = each.on(f)
+        row = Row("cublasLt", f"{made}, promote={made.promote}", library=True)
+        try:
+            drawn = cases(made, 0, seed, _DEPTH // made.multiple, _WIDTH)
+            for kind, a, b, c in drawn:
+                codes, how = cublaslt.product(device, made, a, b)
+                row.kernel = f"cublasLt {how.get('algorithm', '?')}"
+                row.add(compare(made, a, b, np.zeros_like(c), codes), kind)
+        except FpemuError as error:
+            row.refused = str(error)
+        yield row
 
 
 def probes_of(kernel: Kernel) -> list[Probe]:
