@@ -359,6 +359,8 @@ def test_nothing_is_left_of_a_recording_that_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         cuda.record(tmp_path / "x", a, b, device=FakeGPU("8.0"))
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ArgumentError, match="record without c"):
+        cuda.record(tmp_path / "x", a, b, b[:2], library="cublas", device=FakeGPU("8.0"))
     with pytest.raises(ArgumentError, match="takes matrices"):
         cuda.record(tmp_path / "x", a[0], b, device=FakeGPU("8.0"))
 
@@ -386,10 +388,11 @@ def test_verify_on_a_chip_that_agrees(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cuda, "device", lambda: FakeGPU("7.0"))
     assert main(["verify", "--gpu", "--record", str(tmp_path / "new")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["kernel", "instruction", "probes", "samples", "mismatches"]
+    assert lines[0].split() == ["kernel", "instruction", "probes", "samples", "NaN", "mismatches"]
     assert len(lines) == 2 + 4
     for line in lines[2:]:
-        *_, probes, samples, mismatches = line.split()
+        *_, probes, samples, nan, mismatches = line.split()
+        assert nan in ("7fc00000", "7e00")  # the emulation's own; chips are said to give all ones
         assert (int(probes) > 0, int(samples) > 10_000, mismatches) == (True, True, "0")
     files = sorted((tmp_path / "new").glob("*.npz"))
     assert len(files) == 4
@@ -410,6 +413,21 @@ def test_verify_on_a_chip_that_does_not(monkeypatch, capsys):
     assert row["mismatches"] > 0
     assert row["first"].startswith("probe ")
     assert "expected" in row["first"]
+
+
+def test_probes_of_raw_registers(monkeypatch, capsys):
+    """A chip that rounds TF32 instead of cutting its registers off."""
+
+    class Rounding(FakeGPU):
+        def run(self, kernel, a, b, c):
+            return super().run(kernel, *(x + np.uint32(0x1000) for x in (a, b)), c)
+
+    few(monkeypatch, "wgmma_m64n64k8_f32_tf32_tf32")
+    for device, status in ((FakeGPU("9.0"), 0), (Rounding("9.0"), 1)):
+        monkeypatch.setattr(cuda, "device", lambda device=device: device)
+        assert main(["verify", "--gpu"]) == status
+        said = capsys.readouterr().out
+    assert "probe 'last 13 bits are ignored': a=3f801fff b=3f800000 expected 3f800000, got" in said
 
 
 def test_verify_where_a_layout_is_wrong(monkeypatch, capsys):

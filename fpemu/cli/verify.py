@@ -141,8 +141,11 @@ def _gpu(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"device": device.facts, "kernels": [asdict(row) for row in found]})
     else:
-        header = ("kernel", "instruction", "probes", "samples", "mismatches")
-        table = [[r.kernel, r.instruction, str(r.probes), str(r.samples), _said(r)] for r in found]
+        header = ("kernel", "instruction", "probes", "samples", "NaN", "mismatches")
+        table = [
+            [r.kernel, r.instruction, str(r.probes), str(r.samples), r.nans, _said(r)]
+            for r in found
+        ]
         print(text.table(header, table))
         for row in found:
             if row.refused or row.first:

@@ -28,14 +28,20 @@ def product(
         c = np.zeros((m, n), carrier_dtype(made.accumulator))
     if 0 in (m, n, k):
         return codes_of(c, made.accumulator)
+    bits = _bits(a, made.a), _bits(np.ascontiguousarray(b.T), made.b), _bits(c, made.accumulator)
+    return product_of_bits(device, kernel, *bits)
+
+
+def product_of_bits(
+    device: Device, kernel: Kernel, a: np.ndarray, b: np.ndarray, c: np.ndarray
+) -> np.ndarray:
+    """The same for what stands in registers: shapes (m, k), (n, k), so that `b` is transposed, and (m, n)."""
     rows, columns, depth = kernel.tile
-    left = _tiles(_bits(a, made.a), rows, depth)
-    right = _tiles(_bits(np.ascontiguousarray(b.T), made.b), columns, depth)
-    start = _tiles(_bits(c, made.accumulator), rows, columns)
-    found = device.run(kernel, pack(left, kernel.a), pack(right, kernel.b), pack(start, kernel.d))
+    left, right = pack(_tiles(a, rows, depth), kernel.a), pack(_tiles(b, columns, depth), kernel.b)
+    found = device.run(kernel, left, right, pack(_tiles(c, rows, columns), kernel.d))
     tiles = unpack(found, kernel.d, (rows, columns))
     whole = tiles.transpose(0, 2, 1, 3).reshape(tiles.shape[0] * rows, -1)
-    return whole[:m, :n].astype(code_dtype(made.accumulator))
+    return whole[: c.shape[0], : c.shape[1]].astype(code_dtype(kernel.instruction.accumulator))
 
 
 def _bits(values: np.ndarray, f: Format) -> np.ndarray:

@@ -66,6 +66,10 @@ def record(
         raise ArgumentError(
             f"record takes matrices or stacks of them, got {a.ndim}-d and {b.ndim}-d"
         )
+    if c is not None and library.startswith("cublas"):
+        raise ArgumentError(
+            f"library={library!r} adds c at the end, and it is not settled how it rounds there; record without c"
+        )
     device = device or find_device()
     bits = bits_of_product(a, b, c, accumulate, library, device)
     codes, made = bits.codes, bits.instruction

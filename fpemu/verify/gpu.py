@@ -17,12 +17,12 @@ from fpemu.cuda import cublaslt
 from fpemu.cuda.comparing import Difference, Mismatches, compare, hexadecimal, written
 from fpemu.cuda.devices import GPU, Device, chip_of
 from fpemu.cuda.kernels import Kernel, kernels
-from fpemu.cuda.products import checked, product
+from fpemu.cuda.products import checked, product, product_of_bits
 from fpemu.cuda.recording import record, unit_of
 from fpemu.errors import FpemuError
-from fpemu.formats import BF16, E4M3, FP16, TF32
+from fpemu.formats import BF16, E4M3, FP16, TF32, Format
 from fpemu.matrix_units import Instruction, MatrixUnit
-from fpemu.verify.probes import Probe, probes
+from fpemu.verify.probes import RAW_TF32, Probe, probes
 from fpemu.verify.units import cases
 
 _SIDE = 40  # a random case is a product of matrices with so many rows and columns
@@ -32,10 +32,11 @@ _RECORDED = 16  # rows and columns of a recorded one
 
 @dataclasses.dataclass
 class Row(Mismatches):
-    """What was found for one kernel. `refused`: why its sums were not looked at. `library`: it is
-    cuBLASLt's, which may rightly do otherwise."""
+    """What was found for one kernel. `nans`: the codes of the NaNs that the chip gave. `refused`: why its
+    sums were not looked at. `library`: it is cuBLASLt's, which may rightly do otherwise."""
 
     probes: int = 0
+    nans: str = ""
     refused: str = ""
     library: bool = False
 
@@ -43,6 +44,11 @@ class Row(Mismatches):
     def wrong(self) -> bool:
         """Whether the chip and the emulation differ, or the kernel could not be used."""
         return bool(self.mismatches or self.refused) and not self.library
+
+    def note_nans(self, codes: np.ndarray, f: Format) -> None:
+        """Remember which NaNs are among the codes."""
+        new = {hexadecimal(code, f) for code in np.unique(codes[np.isnan(decode(codes, f))])}
+        self.nans = " ".join(sorted(new.union(self.nans.split())))
 
 
 def rows(
@@ -68,9 +74,13 @@ def _row(device: Device, kernel: Kernel, count: int, folder: str | None, seed: i
         for probe in probes_of(kernel):
             row.probes += 1
             row.add(_probed(device, chosen, probe), f"probe {probe.name!r}")
+        for name, left, right, wanted in RAW_TF32 if kernel.instruction.a == TF32 else ():
+            row.probes += 1
+            row.add(_raw(device, chosen, left, right, wanted), f"probe {name!r}")
         for kind, a, b, c in cases(kernel.instruction, count, seed, _STEPS, _SIDE):
             codes = product(device, chosen, a, b, c)
             row.add(compare(kernel.instruction, a, b, c, codes), kind)
+            row.note_nans(codes, kernel.instruction.accumulator)
         if folder is not None:
             _record(device, kernel, Path(folder), seed)
     except FpemuError as error:
@@ -137,6 +147,15 @@ def _probed(device: Device, kernel: Kernel, probe: Probe) -> Difference:
         f"expected {probe.wanted}, got {hexadecimal(code, f)}"
     )
     return Difference(1, 1, first)
+
+
+def _raw(device: Device, kernel: Kernel, a: int, b: int, wanted: str) -> Difference:
+    """The product of two registers' words against the published one."""
+    words = (np.array([[x]], np.uint64) for x in (a, b, 0))
+    code = product_of_bits(device, kernel, *words)[0, 0]
+    if int(code) == int(wanted, 16):
+        return Difference(1, 0, "")
+    return Difference(1, 1, f"a={a:08x} b={b:08x} expected {wanted}, got {code:08x}")
 
 
 def _record(device: Device, kernel: Kernel, folder: Path, seed: int) -> None:

@@ -106,6 +106,15 @@ bits, 2^-2 more          | 68 38 30 | 60 38 30 | 0        |       | 6801 6801 68
 bits, 2^-3 more          | 68 38 30 | 60 38 28 | 0        |       | 6800 6800 6800
 """
 
+# What registers of FP32 give where TF32 is read: name, word of a, word of b, result.
+RAW_TF32 = (
+    ("last 13 bits are ignored", 0x3F801FFF, 0x3F800000, "3f800000"),
+    ("and not rounded", 0x3FFFFFFF, 0x3F800000, "3fffe000"),
+    ("a NaN in them is an infinity", 0x7F800001, 0x3F800000, "7f800000"),
+    ("a number in them is zero", 0x00001FFF, 0x7E800000, "00000000"),
+    ("the smallest number above", 0x00002000, 0x7B800000, "37800000"),
+)
+
 # One sum whose result tells most chips apart, with c = 2^23, and what it gives.
 _APART = ((-(2.0**13), -0.5, -0.25, -0.125), (2.0**10, 1.0, 1.0, 1.0), 2.0**23)
 CHIPS = {
