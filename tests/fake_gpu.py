@@ -63,13 +63,13 @@ def places(kernel: Kernel, part: str) -> list[list[tuple[int, int]]]:
     if kernel.api == "wmma":
         flat = list(np.ndindex(lines, columns if part == "d" else depth))
         return [flat[i : i + 32 // width] for i in range(0, len(flat), 32 // width)]
-    if kernel.api == "wgmma" and part != "d":
+    if kernel.in_shared_memory and part != "d":
         return _in_shared_memory(kernel, lines, width)
     word = 64 if made.a.name == "fp64" else 32
     per, count = word // width, 0
     found = {}
     for thread in range(kernel.threads):
-        for i in range(64):
+        for i in range(65):
             place = _place(kernel, part, width, thread, i)
             if place is None:
                 break
@@ -84,6 +84,8 @@ def _place(kernel: Kernel, part: str, width: int, thread: int, i: int):
     lane, g, t = thread % 32, thread % 32 >> 2, thread % 4
     rows, columns, depth = kernel.tile
     made = kernel.instruction
+    if kernel.api == "tcgen05":
+        return (thread, i) if i < columns else None
     quads = made.shape == "m8n8k4" and made.a.name == "fp16"
     if quads:
         low, quad = lane < 16, (lane % 16) // 4  # MMA computation 1 to 4
@@ -171,7 +173,7 @@ class FakeGPU:
         )
 
     def places(self, kernel: Kernel, part: str):
-        if self.swapped != kernel.swapped and kernel.api == "wgmma" and part != "d":
+        if self.swapped != kernel.swapped and kernel.in_shared_memory and part != "d":
             # What the kernel says of one distance is taken for the other.
             lines = kernel.tile[0 if part == "a" else 1]
             plain = _in_shared_memory(kernel, lines, width_of(kernel.instruction.a), 128, 256)

@@ -127,23 +127,25 @@ def test_a_wrong_layout_is_told_from_wrong_numbers():
         cuda.matmul([[np.float16(1)]], [[np.float16(1)]], device=gpu)
 
 
-def test_the_second_reading_of_descriptors():
-    made = of("h100 wgmma", "fp16")
-    assert checked(FakeGPU("9.0"), kernel(made)).swapped is False
-    gpu = FakeGPU("9.0", swapped=True)
+@pytest.mark.parametrize(("capability", "unit"), [("9.0", "h100 wgmma"), ("10.0", "b200 tcgen05")])
+def test_the_second_reading_of_descriptors(capability, unit):
+    made = of(unit, "fp16")
+    assert checked(FakeGPU(capability), kernel(made)).swapped is False
+    gpu = FakeGPU(capability, swapped=True)
     assert not layout_is_right(gpu, kernel(made))
     chosen = checked(gpu, kernel(made))
     assert chosen.swapped
     assert chosen.name.endswith("_swapped")
     a, b, _ = matrices("fp16", 3, 50, 3)
-    got = cuda.matmul(a, b, accumulate="h100 wgmma", device=gpu)
-    assert np.array_equal(got.codes, fp.matmul(a, b, accumulate="h100 wgmma").codes)
+    got = cuda.matmul(a, b, accumulate=unit, device=gpu)
+    assert np.array_equal(got.codes, fp.matmul(a, b, accumulate=unit).codes)
 
 
 @pytest.mark.parametrize(
     ("unit", "formats", "api", "said"),
     [
-        ("b200 tcgen05", ["fp16"], None, "no kernel for tcgen05 yet"),
+        ("b200 tcgen05", ["e2m1"], None, "no kernel for b200 tcgen05 .*of tcgen05 it has fp16"),
+        ("b200 tcgen05 accumulator=fp16", ["fp16"], None, "with FP32 accumulators"),
         ("mi300 mfma", ["fp16"], None, "no kernels for AMD"),
         ("h100 mma", ["fp16"], "wgmma", "not reached through wgmma"),
         ("h100 wgmma", ["fp16"], "wmma", "not reached through wmma"),
@@ -174,6 +176,7 @@ def test_unknown_api():
         ("8.9", "ada mma", "e4m3", "e5m2"),
         ("9.0", "h100 wgmma", "tf32", "tf32"),
         ("9.0", "h200 mma", "bf16", "bf16"),
+        ("10.0", "b200 tcgen05", "e5m2", "e4m3"),
         ("12.0", "rtx50 mma", "e2m1", "e3m2"),
     ],
 )

@@ -81,6 +81,9 @@ h100  | wgmma_m64n64k32_f16_e4m3_e5m2  | 1 QGMMA.64x64x32.F16.E4M3.E5M2
 b200  | mma_m16n8k16_f32_f16_f16       | 1 HMMA.16816.F32
 b200  | mma_m16n8k32_f32_e4m3_e4m3     | 2 HMMA.16816.F32, 4 FADD
 b200  | wmma_m16n16k8_f32_tf32_tf32    | 4 HMMA.1684.F32.TF32
+b200  | tcgen05_m128n64k16_f32_f16_f16 | 1 UTCHMMA, 1 UTCBAR, 1 STTM.x64, 1 LDTM.x64
+b200  | tcgen05_m128n64k8_f32_tf32_tf32 | 1 UTCHMMA
+b200  | tcgen05_m128n64k32_f32_e5m2_e4m3 | 1 UTCQMMA
 rtx50 | mma_m16n8k16_f32_bf16_bf16     | 1 HMMA.16816.F32.BF16
 rtx50 | mma_m16n8k32_f32_e4m3_e4m3     | 1 QMMA.16832.F32.E4M3.E4M3
 rtx50 | mma_m16n8k32_f16_e2m1_e3m2     | 1 QMMA.16832.F16.E2M1.E3M2
@@ -108,7 +111,9 @@ def test_machine_instructions(nvrtc, tmp_path, line):
         pytest.skip(done.stderr.strip())
     found = found_in(done.stdout)
     multiplying = {
-        op for op in found if op.split(".")[0] in ("HMMA", "QMMA", "DMMA", "HGMMA", "QGMMA")
+        op
+        for op in found
+        if op.split(".")[0] in ("HMMA", "QMMA", "DMMA", "HGMMA", "QGMMA", "UTCHMMA", "UTCQMMA")
     }
     for each in wanted.split(", "):
         count, op = each.split()

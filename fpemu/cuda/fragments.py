@@ -4,8 +4,8 @@ A kernel moves words only. Which element of a matrix stands where in them is set
 it can be tested without a GPU: `pack` puts codes into words, `unpack` takes them out.
 
 For ``mma.sync`` the words are the registers of a warp (word = register * 32 + lane), for ``wmma`` a tile as
-it lies in memory, for ``wgmma`` the image in shared memory, and the registers of four warps for the
-result. The right operand is laid out as its transpose, (n, k).
+it lies in memory, for ``wgmma`` and ``tcgen05`` the image in shared memory, and the registers of four
+warps for the result. The right operand is laid out as its transpose, (n, k).
 
 Sources: PTX ISA, "Matrix Fragments for mma" and "Shared Memory Matrix Layout" of wgmma.
 """
@@ -153,7 +153,7 @@ def in_memory(rows: int, columns: int, width: int) -> Layout:
 
 
 def in_shared_memory(rows: int, width: int) -> Layout:
-    """32 bytes of each row as ``wgmma`` reads them without swizzle: blocks of 8 rows x 16 bytes, the two of
+    """32 bytes of each row as ``wgmma`` and ``tcgen05`` read them without swizzle: blocks of 8 rows x 16 bytes, the two of
     the same rows 128 bytes apart, the next rows 256 bytes further."""
     per = 32 // width
     row, word = np.indices((rows, 8))
@@ -161,3 +161,8 @@ def in_shared_memory(rows: int, width: int) -> Layout:
     order = np.argsort(where.reshape(-1))
     columns = word.reshape(-1)[order][:, None] * per + np.arange(per)
     return _layout(row.reshape(-1)[order][:, None], columns)
+
+
+def in_lanes(rows: int, columns: int) -> Layout:
+    """C and D of ``tcgen05`` in FP32: a thread for each row, a register for each column."""
+    return _of_registers([np.arange(rows)] * columns, [np.full(rows, n) for n in range(columns)])

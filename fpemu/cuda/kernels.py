@@ -13,13 +13,14 @@ from functools import cached_property
 from fpemu.cuda import fragments, sources
 from fpemu.cuda.fragments import Layout
 from fpemu.errors import UnsupportedError, unknown
-from fpemu.formats import E2M1, FP16, FP64, TF32, Format
+from fpemu.formats import E2M1, FP16, FP32, FP64, TF32, Format
 from fpemu.matrix_units import Instruction, MatrixUnit
 from fpemu.matrix_units.table import ROWS
 
-APIS = ("mma", "wmma", "wgmma")
+APIS = ("mma", "wmma", "wgmma", "tcgen05")
 _NAMES = {"fp16": "f16", "fp32": "f32", "fp64": "f64"}
-_COLUMNS = 64  # of a tile of wgmma
+_KINDS = {"f16": "f16", "bf16": "f16", "tf32": "tf32"}
+_COLUMNS = 64  # of a tile of wgmma and tcgen05
 
 
 def container(f: Format) -> tuple[int, int]:
@@ -38,8 +39,9 @@ def container(f: Format) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Kernel:
-    """An `Instruction` reached through an API: "mma", "wgmma" (PTX's own), or "wmma" (for the same unit as
-    mma). Two readings of the manual remain for how wgmma finds its operands; `swapped` is the second."""
+    """An `Instruction` reached through an API: "mma", "wgmma" and "tcgen05" (PTX's own), or "wmma" (for the
+    same unit as mma). Two readings of the manual remain for how wgmma and tcgen05 find their operands;
+    `swapped` is the second."""
 
     instruction: Instruction
     api: str
@@ -65,12 +67,17 @@ class Kernel:
         made = self.instruction
         if self.api == "wmma":
             return 16, 16, 8 if made.a == TF32 else 16
-        if self.api == "wgmma":
-            return 64, _COLUMNS, 256 // container(made.a)[0]
+        if self.in_shared_memory:
+            return 64 if self.api == "wgmma" else 128, _COLUMNS, 256 // container(made.a)[0]
         rows, columns, depth = (
             int(n) for n in made.shape.replace("m", "").replace("n", "k").split("k")
         )
         return (32 if self._quads else rows), columns, depth
+
+    @property
+    def in_shared_memory(self) -> bool:
+        """Whether it reads its operands from there."""
+        return self.api in ("wgmma", "tcgen05")
 
     @property
     def _quads(self) -> bool:
@@ -86,12 +93,14 @@ class Kernel:
     @property
     def threads(self) -> int:
         """Threads of a block."""
-        return 128 if self.api == "wgmma" else 32
+        return 128 if self.in_shared_memory else 32
 
     @property
     def ptx(self) -> str:
         """The instruction."""
         d, a, b = self.types
+        if self.api == "tcgen05":
+            return f"tcgen05.mma.cta_group::1.kind::{_KINDS.get(a, 'f8f6f4')}"
         if self.api == "wgmma":
             return f"wgmma.mma_async.sync.aligned.{self.shape}.{d}.{a}.{b}"
         if self.api == "wmma":
@@ -103,7 +112,7 @@ class Kernel:
     @property
     def specific(self) -> bool:
         """Whether it exists on one architecture only ("sm_90a")."""
-        return self.api == "wgmma" or "kind::" in self.ptx
+        return self.in_shared_memory or "kind::" in self.ptx
 
     @property
     def width(self) -> int:
@@ -125,7 +134,7 @@ class Kernel:
         lines = rows if left else columns
         if self.api == "wmma":
             return fragments.in_memory(lines, depth, self.width)
-        if self.api == "wgmma":
+        if self.in_shared_memory:
             return fragments.in_shared_memory(lines, self.width)
         if self.instruction.a == FP64:
             return fragments.double_operand()
@@ -142,6 +151,8 @@ class Kernel:
             return fragments.in_memory(rows, columns, width)
         if self.instruction.a == FP64:
             return fragments.double_accumulators()
+        if self.api == "tcgen05":
+            return fragments.in_lanes(rows, columns)
         if self._quads:
             return fragments.quad_accumulators(32 // width)
         return fragments.accumulators(32 // width, columns, self.threads // 32)
@@ -155,7 +166,8 @@ class Kernel:
 def kernel(instruction: Instruction, api: str | None = None) -> Kernel:
     """The kernel of an instruction, by default through the API of its own name.
 
-    Raises `UnsupportedError` for what has none: tcgen05, AMD's units, wmma beyond FP16, BF16 and TF32.
+    Raises `UnsupportedError` for what has none: AMD's units, tcgen05 on FP6 and FP4 and with FP16
+    accumulators, wmma beyond FP16, BF16 and TF32.
 
     >>> from fpemu.matrix_units import matrix_unit
     >>> kernel(matrix_unit("h100", "mma").on("fp16")).ptx
@@ -166,26 +178,32 @@ def kernel(instruction: Instruction, api: str | None = None) -> Kernel:
         raise UnsupportedError(
             f"fpemu.cuda has no kernels for AMD's units, {instruction}; NVIDIA's it has"
         )
-    if instruction.name == "tcgen05":
-        raise UnsupportedError(
-            f"fpemu.cuda has no kernel for tcgen05 yet ({instruction}): its operands and sums lie in memories "
-            "of their own; 'b200 mma' has one, with the same numbers for FP16, BF16 and TF32 by the model"
-        )
     if api not in APIS:
         raise unknown("API of a kernel", api, APIS)
-    if (api == "wgmma") != (instruction.name == "wgmma"):
+    if api != instruction.name and (api, instruction.name) != ("wmma", "mma"):
         raise UnsupportedError(f"{instruction} is not reached through {api}")
     if instruction.promote or instruction.split > 1:
         raise UnsupportedError(
             f"promote={instruction.promote} and split={instruction.split} are loops of libraries around an "
             "instruction; the kernels here chain it alone"
         )
+    if api == "tcgen05":
+        _check_tcgen05(instruction)
     if api == "wmma" and instruction.shape != _shape_behind_wmma(instruction):
         raise UnsupportedError(
             f"wmma does not reach {instruction}; it takes fp16 and bf16 in the unit's first shape, and tf32 in "
             "m16n8k4"
         )
     return Kernel(instruction, api)
+
+
+def _check_tcgen05(instruction: Instruction) -> None:
+    known = {instruction.a.name, instruction.b.name} <= {"fp16", "bf16", "tf32", "e4m3", "e5m2"}
+    if not known or instruction.accumulator != FP32:
+        raise UnsupportedError(
+            f"fpemu.cuda has no kernel for {instruction}; of tcgen05 it has fp16, bf16, tf32, e4m3 and e5m2 "
+            "with FP32 accumulators"
+        )
 
 
 def _shape_behind_wmma(instruction: Instruction) -> str | None:
@@ -216,8 +234,9 @@ def kernels(chip: str) -> list[Kernel]:
 
 
 def _through_every_api(instruction: Instruction) -> list[Kernel]:
-    made = [kernel(instruction)]
+    made = []
     with contextlib.suppress(UnsupportedError):
+        made.append(kernel(instruction))
         if instruction.name == "mma":
             made.append(kernel(instruction, "wmma"))
     return made

@@ -82,14 +82,14 @@ _CHECKED: weakref.WeakKeyDictionary[Device, dict[Kernel, Kernel | None]] = (
 
 
 def checked(device: Device, kernel: Kernel) -> Kernel:
-    """The kernel, or for wgmma its second reading, whose layout is right on the device.
+    """The kernel, or for wgmma and tcgen05 its second reading, whose layout is right on the device.
 
     Raises `UnsupportedError` if none is: then its numbers would say nothing.
     """
     known = _CHECKED.setdefault(device, {})
     if kernel not in known:
         readings = [kernel]
-        if kernel.api == "wgmma":
+        if kernel.in_shared_memory:
             readings.append(replace(kernel, swapped=True))
         known[kernel] = next((r for r in readings if layout_is_right(device, r)), None)
     chosen = known[kernel]

@@ -98,6 +98,84 @@ WGMMA = """    __shared__ __align__(128) unsigned left[{a_words}];
 """
 
 
+# Sums lie in tensor memory, row by row in its lanes, of which each warp reaches its own 32; one thread
+# issues, and a barrier tells when the sums are there. If it never does, the kernel traps.
+TCGEN05 = """    __shared__ __align__(128) unsigned left[{a_words}];
+    __shared__ __align__(128) unsigned right[{b_words}];
+    __shared__ __align__(8) unsigned long long barrier;
+    __shared__ unsigned allocated;
+    const unsigned done = (unsigned)__cvta_generic_to_shared(&barrier);
+    if (thread < 32) {{
+        asm volatile("tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%0], {n};"
+            :: "r"((unsigned)__cvta_generic_to_shared(&allocated)) : "memory");
+        asm volatile("tcgen05.relinquish_alloc_permit.cta_group::1.sync.aligned;");
+    }}
+    if (thread == 0) {{
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(done) : "memory");
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }}
+    asm volatile("tcgen05.fence::before_thread_sync;" ::: "memory");
+    __syncthreads();
+    asm volatile("tcgen05.fence::after_thread_sync;" ::: "memory");
+    const unsigned sums = allocated, own = sums + ((thread / 32 * 32) << 16);
+    const unsigned long long apart = (unsigned long long)({along_k} >> 4) << 16
+        | (unsigned long long)({along_rows} >> 4) << 32 | 1ull << 46;
+    const unsigned long long a_at = apart | (__cvta_generic_to_shared(left) & 0x3ffff) >> 4;
+    const unsigned long long b_at = apart | (__cvta_generic_to_shared(right) & 0x3ffff) >> 4;
+    {word} {declared};
+    asm volatile("tcgen05.st.sync.aligned.32x32b.x{n}.b32 [%0], {{{after_one}}};"
+        :: "r"(own), {inputs} : "memory");
+    asm volatile("tcgen05.wait::st.sync.aligned;" ::: "memory");
+#pragma unroll 1
+    for (unsigned step = 0; step < steps; ++step, a += {a_words}, b += {b_words}) {{
+#pragma unroll
+        for (unsigned i = 0; i < {a_words}; i += {threads}) left[i + thread] = a[i + thread];
+#pragma unroll
+        for (unsigned i = 0; i < {b_words}; i += {threads}) right[i + thread] = b[i + thread];
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        asm volatile("tcgen05.fence::before_thread_sync;" ::: "memory");
+        __syncthreads();
+        asm volatile("tcgen05.fence::after_thread_sync;" ::: "memory");
+        if (thread == 0) {{
+            asm volatile(
+                "{{\\n\\t"
+                ".reg .pred add;\\n\\t"
+                "setp.eq.u32 add, 0, 0;\\n\\t"
+                "{ptx} [%0], %1, %2, %3, add;\\n\\t"
+                "}}"
+                :: "r"(sums), "l"(a_at), "l"(b_at), "r"({described}u) : "memory");
+            asm volatile("tcgen05.commit.cta_group::1.mbarrier::arrive::one.shared::cluster.b64 [%0];"
+                :: "r"(done) : "memory");
+        }}
+        unsigned there = 0;
+        for (unsigned patience = 1u << 18; !there; --patience) {{
+            if (patience == 0) __trap();
+            asm volatile(
+                "{{\\n\\t"
+                ".reg .pred there;\\n\\t"
+                "mbarrier.try_wait.parity.shared::cta.b64 there, [%1], %2;\\n\\t"
+                "selp.u32 %0, 1, 0, there;\\n\\t"
+                "}}"
+                : "=r"(there) : "r"(done), "r"(step & 1) : "memory");
+        }}
+        __syncwarp();
+        asm volatile("tcgen05.fence::after_thread_sync;" ::: "memory");
+    }}
+    asm volatile("tcgen05.ld.sync.aligned.32x32b.x{n}.b32 {{{sums}}}, [%{n}];"
+        : {loaded} : "r"(own) : "memory");
+    asm volatile("tcgen05.wait::ld.sync.aligned;" ::: "memory");
+{stores}
+    asm volatile("tcgen05.fence::before_thread_sync;" ::: "memory");
+    __syncthreads();
+    if (thread < 32)
+        asm volatile("tcgen05.dealloc.cta_group::1.sync.aligned.b32 %0, {n};" :: "r"(sums));
+}}
+"""
+
+# What an instruction descriptor of tcgen05 says of the operands, by its kinds' numbers.
+_KINDS = {"f16": 0, "bf16": 1, "tf32": 2, "e4m3": 0, "e5m2": 1}
+
+
 def source(kernel: Kernel) -> str:
     """The source of a kernel."""
     _, columns, depth = kernel.tile
@@ -144,14 +222,33 @@ def _wmma(kernel: Kernel, count: int) -> tuple[str, dict[str, object]]:
 
 
 def _wgmma(kernel: Kernel, count: int) -> tuple[str, dict[str, object]]:
-    along_k, along_rows = (256, 128) if kernel.swapped else (128, 256)
     return WGMMA, {
-        **{"along_k": along_k, "along_rows": along_rows, "a_at": count, "b_at": count + 1},
+        **_apart(kernel),
+        **{"a_at": count, "b_at": count + 1},
         "signs": "1, 1, 0, 0" if kernel.width == 16 else "1, 1",
     }
 
 
-_BODIES = {"mma": _mma, "wmma": _wmma, "wgmma": _wgmma}
+def _tcgen05(kernel: Kernel, count: int) -> tuple[str, dict[str, object]]:
+    rows, columns, _ = kernel.tile
+    _, a, b = kernel.types
+    described = 1 << 4 | _KINDS[a] << 7 | _KINDS[b] << 10 | columns >> 3 << 17 | rows >> 4 << 24
+    return TCGEN05, {
+        **_apart(kernel),
+        "described": described,
+        "after_one": registers(1, count),
+        "loaded": ", ".join(f'"=r"(d{i})' for i in range(count)),
+        "inputs": ", ".join(f'"r"(d{i})' for i in range(count)),
+    }
+
+
+def _apart(kernel: Kernel) -> dict[str, object]:
+    """How far the next 16 bytes along K and the next 8 rows are; the other way if `swapped`."""
+    along_k, along_rows = (256, 128) if kernel.swapped else (128, 256)
+    return {"along_k": along_k, "along_rows": along_rows}
+
+
+_BODIES = {"mma": _mma, "wmma": _wmma, "wgmma": _wgmma, "tcgen05": _tcgen05}
 
 
 def _per_thread(kernel: Kernel, layout: Layout) -> int:
