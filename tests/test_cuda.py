@@ -86,6 +86,7 @@ def test_a_gpu_is_driven_as_cupy_wants(monkeypatch):
     given = fake_cupy(capability="9.0", gpu=FakeGPU("9.0"))
     monkeypatch.setitem(sys.modules, "cupy", given)
     found = cuda.device()
+    assert cuda.device() is found  # with the kernels that it has compiled
     assert cuda.is_available()
     assert found.facts["name"] == "NVIDIA H100 80GB HBM3"
     assert found.facts["CUDA of the driver"] == "12.8"

@@ -90,7 +90,13 @@ def device(number: int | None = None) -> GPU:
             f"there is no GPU number {chosen}; CUDA sees {count}"
             + (f": 0 to {count - 1}" if count else " (is CUDA_VISIBLE_DEVICES set?)")
         )
-    return GPU(cupy, chosen)
+    key = id(cupy), chosen
+    if key not in _KNOWN:
+        _KNOWN[key] = GPU(cupy, chosen)
+    return _KNOWN[key]
+
+
+_KNOWN: dict[tuple[int, int], GPU] = {}  # each keeps its compiled kernels
 
 
 def _cupy() -> Any:
