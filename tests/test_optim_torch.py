@@ -7,7 +7,6 @@ every FP32 weight must agree to the last bit; with PyTorch as it is, within 2e-5
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 
@@ -74,7 +73,9 @@ def pair(seed: int = 0):
 def give_gradients(ours, theirs, step: int) -> None:
     rng = np.random.default_rng(1000 + step)
     for p, q in zip(ours, theirs, strict=True):
-        g = rng.standard_normal(p.shape).astype(np.float32) * np.float32(10.0 ** rng.integers(-3, 2))
+        g = rng.standard_normal(p.shape).astype(np.float32) * np.float32(
+            10.0 ** rng.integers(-3, 2)
+        )
         p.grad, q.grad = fp.asarray(g), torch.from_numpy(g.copy())
 
 
@@ -235,7 +236,11 @@ SEQUENCES = [
     for other, options in SCHEDULES.items()
 ] + [
     {
-        "parts": [("ExponentialLR", {"gamma": 0.5}), ("StepLR", {"step_size": 2}), ("LinearLR", {})],
+        "parts": [
+            ("ExponentialLR", {"gamma": 0.5}),
+            ("StepLR", {"step_size": 2}),
+            ("LinearLR", {}),
+        ],
         "milestones": [4, 9],
     }
 ]
