@@ -107,9 +107,9 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: first ``weight *= 1 - lr * weight_decay``, then Adam's step.
 
-    The factor is rounded once: in BF16 it is 1 unless lr * weight_decay is above 0.00195, and then the
-    decay is lost; the update rules catch the step, not the decay, except "remainder" and FP32 master
-    weights, which lose neither. Source: Loshchilov and Hutter 2019; torch.optim.AdamW.
+    The factor is rounded once to the format of the update: in BF16 it is 1 unless lr * weight_decay is
+    above 0.00195, and then the decay is lost, whatever the update rule. FP32 master weights, the rule
+    "remainder" and ``update_in=fp32`` with the rule "kahan" or "stochastic" lose none. Source: Loshchilov and Hutter 2019; torch.optim.AdamW.
 
     >>> import fpemu as fp
     >>> weight = fp.Tensor(fp.array([1.0], "fp32"), requires_grad=True)

@@ -116,10 +116,16 @@ class Optimizer:
         for group in self.param_groups:
             self._check(group, started=True)
         self.steps += 1
+        if saturation == policy.saturation:
+            saturation = None  # so that the policy can say something else of a module
+        number = 0
         for group in self.param_groups:
             for p in group["params"]:
+                number += 1
                 if p.grad is not None:
-                    self._update(p, p.grad, group, policy, divide_by, saturation)
+                    # Parameters without a name would share their random bits.
+                    count = f"{self.steps}" if p.name else f"{self.steps}/{number}"
+                    self._update(p, p.grad, group, policy, divide_by, saturation, count)
 
     def _update(
         self,
@@ -129,9 +135,10 @@ class Optimizer:
         policy: Policy,
         divide_by: float,
         saturation: str | None,
+        number: str,
     ) -> None:
         steps, rule = self._steps(p, policy, saturation)
-        steps.fma, steps.number = group["fma"], self.steps
+        steps.fma, steps.number = group["fma"], number
         state = self.state.setdefault(p, {"step": 0})
         state["step"] += 1
         beside = [state.get(key) for key in saved.BESIDE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Steps:
         self.format = site.rule("update", at).format
         self.fma = False
         self.rule = "plain"  # the update rule
-        self.number = 0  # of the optimizer's step: random bits differ from step to step
+        self.number = "0"  # of the optimizer's step: random bits differ from step to step
 
     def __call__(
         self,
@@ -192,6 +193,7 @@ def site_for(
     )
 
 
+@functools.lru_cache(maxsize=512)
 def holds(f: Format, other: Format) -> bool:
     """Whether every value of `other` is one of `f`.
 
