@@ -43,7 +43,8 @@ class Optimizer:
       in PyTorch's CPU kernels on processors with fused multiply-add.
 
     A nonzero update that changes neither the weight nor what the rule keeps beside it is
-    *absorbed*: event "swamped" of operation "absorbed" at ``<layer>/update/<weight>``. NaN and
+    *absorbed*: event "swamped" of operation "absorbed" at ``<layer>/update/<weight>``. (Under the rule
+    "stochastic" most of these are not lost: such weights move another time.) NaN and
     infinite gradients go through the arithmetic as IEEE 754 says; nothing is skipped but
     parameters without a gradient.
     """

@@ -77,18 +77,16 @@ class Steps:
 
     def number_of(self, value: float) -> Array:
         """A hyperparameter in the format of the update; not counted."""
-        saturation = self.site.saturation
-        rounded = round_to(np.asarray(value, np.float64), self.format, saturation, count=False)
-        return Array(rounded, self.format)
+        return constant(float(value), self.format, self.site.saturation)
 
     def gradient(self, gradient: Array, divide_by: float, *, maximize: bool = False) -> Array:
         """The gradient without its loss scale, a number of FP32, in the format of the update."""
         if gradient.format.precision > 24 >= self.format.precision:
             # Quotients of such would take the exact reference: round them first, at a place of its own.
             gradient = self("convert", gradient, where="cast")
-        scale = Array(np.asarray(divide_by, np.float32), FP32)
-        if round_to(scale._values, self.format, count=False) == divide_by:
-            scale = Array(scale._values, self.format)
+        scale = self.number_of(divide_by)
+        if scale.item() != divide_by:
+            scale = Array(np.asarray(divide_by, np.float32), FP32)
         unscaled = self("divide", gradient, scale, where="unscale")
         return Array(-unscaled._values, unscaled.format) if maximize else unscaled
 
@@ -191,6 +189,12 @@ def site_for(
         saturation=saturation or policy.at(layer).saturation,
         _casts={},
     )
+
+
+@functools.lru_cache(maxsize=512)
+def constant(value: float, f: Format, saturation: str) -> Array:
+    """A number of the program, rounded to `f`; not counted."""
+    return Array(round_to(np.asarray(value), f, saturation, count=False), f)
 
 
 @functools.lru_cache(maxsize=512)
