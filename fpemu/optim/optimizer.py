@@ -31,7 +31,7 @@ class Optimizer:
     what is kept for each parameter, under PyTorch's names.
 
     A step goes by the policy in force (`fp.train` enters it; in loops of one's own write
-    ``with policy: optimizer.step()``), without one in FP32's manner:
+    ``with policy: optimizer.step()``); without one everything is rounded to nearest even:
 
     - An update is computed in the format `update_in`, by default that of the stored weight, step by
       step: each operation is rounded once at a place ``<layer>/update/<weight>/...``, moments to the
@@ -52,7 +52,7 @@ class Optimizer:
     moments: ClassVar[tuple[str, ...]] = ()  # names of the arrays in a parameter's state
 
     def __init__(self, parameters: Iterable[Any], **defaults: Any) -> None:
-        self.defaults = {**defaults, "maximize": bool(defaults.get("maximize", False))}
+        self.defaults = {"maximize": False, "fma": False, **defaults}
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
         self.steps = 0
