@@ -260,6 +260,17 @@ class Tensor:
         """max(x, 0) of each element."""
         return _table().RELU(self)
 
+    def abs(self) -> Tensor:
+        """The size of each element, exact; the gradient at 0 is 0."""
+        return _table().ABSOLUTE(self)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return _table().POWER(self, exponent=float(exponent))
+
+    def log_softmax(self, axis: int = -1) -> Tensor:
+        """The logarithm of `softmax`, without its underflow."""
+        return _table().LOG_SOFTMAX(self, axis=axis)
+
     def softmax(self, axis: int = -1) -> Tensor:
         """exp(x) divided by the sum of them along `axis`."""
         return _table().SOFTMAX(self, axis=axis)
