@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 
 from fpemu.arrays import Array, asarray
+from fpemu.carriers import code_dtype
+from fpemu.convert import decode
 from fpemu.errors import ArgumentError, UnsupportedError, missing_extra
-from fpemu.interchange import dtype_of
-from fpemu.nn.module import Module
+from fpemu.formats import as_format
+from fpemu.nn.module import Module, as_numbers
 
-# The file's name of a format, safetensors' name of it when writing, and ours.
-_FLOATS = (
-    ("F64", "float64", "fp64"),
-    ("F32", "float32", "fp32"),
-    ("F16", "float16", "fp16"),
-    ("BF16", "bfloat16", "bf16"),
-    ("F8_E4M3", "float8_e4m3fn", "e4m3"),
-    ("F8_E5M2", "float8_e5m2", "e5m2"),
-)
+# The file's name of a format, and ours.
+_FLOATS = {
+    "F64": "fp64",
+    "F32": "fp32",
+    "F16": "fp16",
+    "BF16": "bf16",
+    "F8_E4M3": "e4m3",
+    "F8_E5M2": "e5m2",
+}
 _WHOLE = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
 _WHOLE |= {"U64": "<u8", "U32": "<u4", "U16": "<u2"}
 
@@ -43,17 +45,17 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array | np.ndarr
         entries = package.deserialize(data)
     except package.SafetensorError as error:
         raise ArgumentError(f"{os.fspath(path)!r} is no safetensors file: {error}") from None
-    ours = {name: f for name, _, f in _FLOATS}
     found: dict[str, Array | np.ndarray] = {}
     for name, entry in entries:
         kind, shape, raw = entry["dtype"], entry["shape"], bytes(entry["data"])
         if kind in _WHOLE:
             found[name] = np.frombuffer(raw, _WHOLE[kind]).reshape(shape)
-        elif kind in ours:
-            stored = np.frombuffer(raw, dtype_of(ours[kind]).newbyteorder("<"))
-            found[name] = asarray(stored.astype(dtype_of(ours[kind])).reshape(shape))
+        elif kind in _FLOATS:
+            f = as_format(_FLOATS[kind])
+            codes = np.frombuffer(raw, code_dtype(f).newbyteorder("<")).reshape(shape)
+            found[name] = Array(decode(codes.astype(code_dtype(f)), f), f)
         else:
-            known = ", ".join([*ours, *_WHOLE])
+            known = ", ".join([*_FLOATS, *_WHOLE])
             raise UnsupportedError(
                 f"{name!r} in {os.fspath(path)!r} has the format {kind}; allowed: {known}"
             )
@@ -70,36 +72,34 @@ def save_safetensors(model: Module | Mapping[str, object], path: str | os.PathLi
     package = _package()
     if isinstance(model, Module):
         model = {name: t.data for name, t in model._tensors()}
-    entries = {name: _entry(name, value) for name, value in model.items()}
+    data = package.numpy.save({name: _stored(name, value) for name, value in model.items()})
     target = Path(path)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        unfinished.write_bytes(package.serialize(entries, {"format": "pt"}))
+        unfinished.write_bytes(data)
         os.replace(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _entry(name: str, value: Any) -> dict[str, Any]:
-    x = value if isinstance(value, Array) else np.asarray(value)
-    if isinstance(x, np.ndarray) and x.dtype.kind in "iub":
-        little = np.ascontiguousarray(x.astype(x.dtype.newbyteorder("<")))
-        kind = "bool" if x.dtype.kind == "b" else x.dtype.name
-        return {"dtype": kind, "shape": list(x.shape), "data": little.tobytes()}
-    x = asarray(x)
-    known = {f: kind for _, kind, f in _FLOATS}
-    if x.format.name not in known or dtype_of(x.format) is None:
+def _stored(name: str, value: Any) -> np.ndarray:
+    """An array of a dtype that the file has."""
+    x = as_numbers(value)
+    if not isinstance(x, Array):
+        x = np.asarray(x)
+        if x.dtype.kind in "iub":
+            return np.ascontiguousarray(x)
+        x = asarray(x)
+    if x.format.name not in _FLOATS.values() or as_format(x.format.name) != x.format:
         if x._values.dtype == object:
             raise UnsupportedError(f"{name!r}: no number format of the file holds {x.format.name}")
         x = asarray(x._values)
-    stored = np.ascontiguousarray(x.to_ml_dtypes())
-    stored = stored.astype(stored.dtype.newbyteorder("<"))
-    return {"dtype": known[x.format.name], "shape": list(x.shape), "data": stored.tobytes()}
+    return np.ascontiguousarray(x.to_ml_dtypes()).reshape(x.shape)
 
 
 def _package() -> Any:
     try:
-        import safetensors
+        import safetensors.numpy
     except ImportError:
         raise missing_extra("safetensors", "a safetensors file", "interop") from None
     return safetensors
