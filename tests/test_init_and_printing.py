@@ -74,6 +74,13 @@ def test_normal_initialisers(name):
     assert distance((t.numpy() - mean) / (1.1 * std), normal_share) > CLOSE
 
 
+def test_the_spread_of_normal_numbers():
+    fp.manual_seed(8)
+    values = init.normal_(tensor(400_000)).numpy()
+    assert abs(values.std() - 1) < 0.005  # over four standard errors
+    assert abs((values**4).mean() - 3) < 0.08
+
+
 def test_truncated_orthogonal_and_constant():
     fp.manual_seed(7)
     values = init.trunc_normal_(tensor(100, 100), 0.5, 1.0, -1.0, 1.0).numpy()

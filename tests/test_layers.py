@@ -14,6 +14,7 @@ import fpemu as fp
 from fpemu import exact, nn
 from fpemu.autograd import draws, places
 from fpemu.autograd import operations as table
+from fpemu.autograd.operations import batch_norm
 from fpemu.autograd.tensor import Tensor
 
 rng = np.random.default_rng(3)
@@ -133,6 +134,13 @@ def test_batch_norm_is_its_recipe(text):
     total = recipe.total(recipe.step("multiply", above, n), 1)
     assert_same(to_w.to_numpy(), judge.handed(total, "gradients")[0], "weight")
     assert_same(to_b.to_numpy(), judge.handed(recipe.total(above, 1), "gradients")[0], "bias")
+
+
+def test_the_judge_catches_a_biased_variance(monkeypatch):
+    right = batch_norm._update
+    monkeypatch.setattr(batch_norm, "_update", lambda *args: right(*args[:-1], args[-1] + 1))
+    with pytest.raises(AssertionError, match="differ"):
+        test_batch_norm_is_its_recipe("fp16")
 
 
 @pytest.mark.parametrize("text", POLICIES)
@@ -445,6 +453,13 @@ def test_random_steps_repeat_with_their_seed():
 
     assert_same(run(1), run(1), "same")
     assert (run(1) != run(2)).any()
+
+
+def test_a_python_number_takes_the_format_of_the_tensor_that_it_meets():
+    x = Tensor(fp.array([3.0], fp.E4M3))
+    with fp.Policy.parse("fp32"):
+        for y, want in ((x * 0.1, 3 * 0.1015625), (0.1 - x, 0.1015625 - 3), (1 / x, 1 / 3)):
+            assert y.item() == fp.quantize(want, "fp32")
 
 
 # -- what is refused --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fpemu as fp
-from fpemu import nn
+from fpemu import nn, optim
 from fpemu.autograd.tensor import Tensor
 
 torch = pytest.importorskip("torch")
@@ -248,3 +248,64 @@ def test_the_comparison_catches_a_wrong_layer():
     pair.ours.eps = 1e-3  # planted
     with pytest.raises(AssertionError, match="result 0"):
         pair.compare(lambda layer: layer(*pair.mine), lambda layer: layer(*pair.yours))
+
+
+class Small(nn.Module):
+    """A Transformer of one block that predicts the next of 7 symbols; `kit` is ours or PyTorch's."""
+
+    def __init__(self):
+        parts(self, nn)
+
+    def forward(self, x):
+        return run(self, x)
+
+    def _read(self, x):
+        return x
+
+
+def parts(model, kit):
+    model.embedding = kit.Embedding(7, 8)
+    model.block = kit.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True, norm_first=True)
+    model.norm = kit.LayerNorm(8)
+    model.head = kit.Linear(8, 7)
+
+
+def run(model, x, **options):
+    return model.head(model.norm(model.block(model.embedding(x), is_causal=True, **options)))
+
+
+class Theirs(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        parts(self, torch.nn)
+
+    def forward(self, x):
+        return run(self, x, src_mask=torch.triu(torch.ones(5, 5, dtype=torch.bool), 1))
+
+
+def test_twenty_steps_of_a_transformer_stay_with_pytorch():
+    torch.manual_seed(0)
+    ours, theirs = Small(), Theirs()
+    ours.load_state_dict(theirs.state_dict())
+    own, other = optim.SGD(ours.parameters(), lr=0.1), torch.optim.SGD(theirs.parameters(), lr=0.1)
+    rng = np.random.default_rng(4)
+    first = None
+    for _ in range(20):
+        x = rng.integers(0, 7, (4, 6))
+        ours.zero_grad()
+        other.zero_grad()
+        loss = nn.cross_entropy(ours(x[:, :-1]).reshape(-1, 7), x[:, :-1].reshape(-1))
+        z = theirs(torch.from_numpy(x[:, :-1]))
+        torch_loss = F.cross_entropy(z.reshape(-1, 7), torch.from_numpy(x[:, :-1]).reshape(-1))
+        loss.backward()
+        torch_loss.backward()
+        assert abs(loss.item() - torch_loss.item()) <= 2e-5 * torch_loss.item()
+        gradients = dict(theirs.named_parameters())
+        for key, p in ours.named_parameters():
+            want = gradients[key].grad.numpy()
+            # The smallest is rounding alone: a softmax does not see a bias of its keys.
+            assert np.abs(p.grad.to_numpy() - want).max() <= 2e-5 * max(np.abs(want).max(), 1e-2)
+        own.step()
+        other.step()
+        first = first or loss.item()
+    assert loss.item() < 0.8 * first

@@ -3,7 +3,7 @@
 Scaling by a number and LeakyReLU are one product, rounded once, straight to the result's format. The absolute value is exact. Of
 the others every step, left to right as written, is rounded to the format of inner steps, at forward/name
 and input_grad/name, and the last result handed on at forward/output and input_grad/output. Constants
-are rounded to that format, too, and not counted.
+are rounded to that format, to nearest whatever the mode, and not counted.
 
 gelu       a = x * sqrt(1/2);  h = 0.5 * (1 + erf(a));  y = x * h
            dx = g * (h + x * (exp(-0.5 * (x * x)) * sqrt(1/(2 pi))))

@@ -7,7 +7,7 @@ In training:  mu, d, v, t, r, n as in `fpemu.layer_norm`, for each channel   for
               y = n * weight + bias, two roundings                            forward/affine
               u = sum(d * d) by the model, / (K - 1): the unbiased variance   forward/running_var
               running = (1 - m) * running + m * (mu or u): in the format of the running statistics, the
-              products and their sum each rounded; 1 - m and m are rounded, too, and not counted
+              products and their sum each rounded; 1 - m and m are rounded to nearest, not counted
                                                          forward/running_mean, forward/running_var
 In use:       d = x - mean, t = var + eps, r = 1 / sqrt(t), n = d * r         forward/normalize
 

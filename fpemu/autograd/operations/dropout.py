@@ -1,8 +1,8 @@
 """Dropout: each element is dropped with probability p, the others are scaled by 1 / (1 - p).
 
 Which are dropped depends on the seed, the place, the step and how many draws went before there, and
-on nothing else (`fpemu.autograd.draws`). The scale is rounded to the format of inner steps and not
-counted; each product with it, or with 0, is rounded once, straight to the result's format.
+on nothing else (`fpemu.autograd.draws`). The scale is rounded to the format of inner steps, to nearest, and
+not counted; each product with it, or with 0, is rounded once, straight to the result's format.
 
 Places: forward/mask (of the draw), forward/output; input_grad/output.
 """

@@ -10,7 +10,7 @@ binary_cross_entropy_with_logits
                  (1 - target) * x - s * (1 + (pos_weight - 1) * target), the factor a rounded constant
                  and left out without pos_weight; times weight, if there is one
 
-Constants (delta, 1 - target ...) are rounded to the format of the loss and not counted. Formulas and
+Constants (delta, 1 - target ...) are rounded to the format of the loss, to nearest, and not counted. Formulas and
 options are PyTorch's.
 Places: forward/input, forward/target, forward/difference, forward/loss, forward/weighted, then those of
 `reduction.py`; input_grad/steps, input_grad/scale, input_grad/weighted, input_grad/output,
