@@ -156,6 +156,15 @@ def test_a_model_prints_as_a_tree():
     assert repr(model[0]) == "Linear(4, 8)"
 
 
+def test_a_layer_of_layers_says_its_own_first():
+    lines = str(nn.MultiheadAttention(4, 2)).splitlines()
+    assert lines[:3] == [
+        "MultiheadAttention(",
+        "  4, 2  # 60 parameters in fp32",
+        "  (out_proj): Linear(4, 4)  # 20 parameters in fp32",
+    ]
+
+
 def test_a_summary_counts_shared_parameters_once():
     first = nn.Linear(3, 3)
     second = nn.Linear(3, 3, bias=False)

@@ -14,7 +14,7 @@ def summary(model: Module) -> str:
     """One line for each layer: name, type, shapes of its parameters, how many, and their formats.
 
     Layers without parameters are listed, too. Parameters that are used in several places count once.
-    Buffers are listed with their layer and not counted.
+    Buffers are listed with their layer, and neither counted nor seen in the formats.
 
     >>> from fpemu import nn
     >>> print(summary(nn.mlp([64, 32, 10])))
@@ -35,7 +35,7 @@ def summary(model: Module) -> str:
         shapes = ", ".join(f"{key} ({', '.join(map(str, t.shape))})" for key, t in own)
         counted = f"{sum(t.size for t in trained)}" if trained else "-"
         kind = type(module).__name__
-        rows.append([name or "-", kind, shapes or "-", counted, _formats(t for _, t in own)])
+        rows.append([name or "-", kind, shapes or "-", counted, _formats(trained)])
     every = model.parameters()
     rows.append(["total", "", "-", f"{sum(p.size for p in every)}", _formats(every)])
     return table(["layer", "type", "shapes", "parameters", "format"], rows)
@@ -63,12 +63,14 @@ def tree(model: Module) -> str:
 def _lines(module: Module, before: str, indent: str) -> Iterable[str]:
     own = [t for _, t in _own(module) if t.requires_grad]
     note = f"  # {sum(t.size for t in own)} parameters in {_formats(own)}" if own else ""
-    head = f"{indent}{before}{type(module).__name__}({module.extra_repr()}"
+    head, said = f"{indent}{before}{type(module).__name__}(", module.extra_repr()
     children = list(module.children())
     if not children:
-        yield f"{head}){note}"
+        yield f"{head}{said}){note}"
         return
-    yield head + note
+    yield head if said else head + note
+    if said:
+        yield f"{indent}  {said}{note}"
     for name, child in children:
         yield from _lines(child, f"({name}): ", indent + "  ")
     yield indent + ")"
