@@ -126,13 +126,23 @@ def _carried_on(
     # Small images go several at a time, large ones in rows.
     for some in in_parts(count, row_bytes * high, PATCH_BYTES):
         view = geometry.patches(geometry.padded(images[some]), (high, wide))
-        view = np.moveaxis(view, (4, 5), (1, 2))  # n, H', W', C, kh, kw
-        for part in [slice(0, high)] if len(view) > 1 else in_parts(high, row_bytes, PATCH_BYTES):
-            terms = len(view) * (part.stop - part.start) * wide
+        view = np.moveaxis(view, 0, 3)  # C, kh, kw, n, H', W'
+        taken = view.shape[3]
+        for part in [slice(0, high)] if taken > 1 else in_parts(high, row_bytes, PATCH_BYTES):
+            terms = taken * (part.stop - part.start) * wide
             left = np.moveaxis(above[some, :, part], 1, 0).reshape(filters, terms)
-            right = view[:, part].reshape(terms, across)
+            right = _lying(view[..., part, :]).reshape(terms, across)
             total = run(left, right, formats, model, total, **where)
     return total
+
+
+def _lying(view: np.ndarray) -> np.ndarray:
+    """Patches (C, kh, kw, n, H', W') as rows: n, H', W', C, kh, kw. One kernel position at a time,
+    which takes a third of the time that NumPy's copy takes."""
+    right = np.empty((*view.shape[3:], *view.shape[:3]), view.dtype)
+    for i, j in np.ndindex(view.shape[1:3]):
+        right[..., i, j] = np.moveaxis(view[:, i, j], 0, 3)
+    return right
 
 
 def _gathered(

@@ -65,44 +65,62 @@ def _adaptive(site: Site, x: Array, output_size: Any) -> Both:
     return adaptive(x.shape[2], high), adaptive(x.shape[3], wide)
 
 
-def _padded(values: np.ndarray, both: Both) -> np.ndarray:
-    """Images with zeros where windows reach beyond them."""
-    around = tuple(windows.around for windows in both)
-    return np.pad(values, ((0, 0), (0, 0), *around)) if any(map(any, around)) else values
-
-
-def _pieces(values: np.ndarray, both: Both) -> Any:
+def _pieces(values: np.ndarray, both: Both, padding: float = 0.0) -> list[Any]:
     """Element after element of all windows, rows first: what they hold, shape (N, C, H', W'), and which
     of them have it (None: all)."""
-    grid = _padded(values, both)
+    around = tuple(windows.around for windows in both)
+    if any(map(any, around)):
+        values = np.pad(values, ((0, 0), (0, 0), *around), constant_values=padding)
     rows, columns = both
     everywhere = rows.whole and columns.whole
-    for r, c in itertools.product(range(rows.most), range(columns.most)):
-        inside = None if everywhere else rows.inside[:, r, None] & columns.inside[:, c]
-        yield grid[..., rows.picks[r], :][..., columns.picks[c]], inside
+    return [
+        (
+            values[..., rows.picks[r], :][..., columns.picks[c]],
+            None if everywhere else rows.inside[:, r, None] & columns.inside[:, c],
+        )
+        for r, c in itertools.product(range(rows.most), range(columns.most))
+    ]
 
 
 # -- the largest element ------------------------------------------------------------------------------
 
 
 def _largest(x: Array, both: Both) -> tuple[Array, Any]:
-    best: np.ndarray | None = None
-    chosen = np.empty(0)
-    none = -1
-    for t, (piece, inside) in enumerate(_pieces(x._values, both)):
-        if best is None:
-            best = np.array(piece)
-            chosen = np.full(piece.shape, 0 if inside is None else none, np.int32)
-            if inside is not None:
-                chosen[..., inside] = 0
-            continue
-        better = (piece > best) | (piece != piece)
-        if inside is not None:
-            better = (better | (chosen == none)) & inside
+    rows, columns = both
+    chosen = _first_largest(_pieces(x._values, both, -np.inf))
+    wide = x.shape[3]
+    plane = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1) * (x.shape[2] * wide)
+    first = rows.places[:, :1] * wide + columns.places[:, 0]
+    r, c = np.divmod(np.arange(rows.most * columns.most), columns.most)
+    beyond = r * (rows.gap * wide) + c * columns.gap
+    places = beyond[chosen] + first + plane
+    return Array(x._values.reshape(-1)[places], x.format), (places, both, x.shape)
+
+
+def _first_largest(pieces: list[Any]) -> np.ndarray:
+    """Which element of each window is its largest: the last NaN, else the first of equal ones."""
+    first, count = pieces[0][0], len(pieces)
+    number = np.int8 if count < 2**7 else np.int32
+    if first.dtype != object:
+        best = first
+        for piece, _ in pieces[1:]:
+            best = np.maximum(best, piece)
+        if not np.isnan(best).any():
+            # Largest of the equal ones is count - t, t being the first; arithmetic is quicker than masks.
+            left = np.zeros(first.shape, number)
+            for t, (piece, inside) in enumerate(pieces):
+                equal = piece == best if inside is None else (piece == best) & inside
+                np.maximum(left, equal * number(count - t), out=left)
+            return number(count) - left
+    chosen, found = np.zeros(first.shape, number), np.zeros(first.shape, bool)
+    best = np.array(first)
+    for t, (piece, inside) in enumerate(pieces):
+        better = (piece > best) | (piece != piece) | ~found
+        better = better if inside is None else better & inside
+        found |= better
         np.copyto(best, piece, where=better)
-        np.copyto(chosen, np.int32(t), where=better)
-    assert best is not None
-    return Array(best, x.format), (chosen, both, x.shape)
+        np.copyto(chosen, t, where=better)
+    return chosen
 
 
 def _max_pool2d(
@@ -123,13 +141,8 @@ def _adaptive_max_pool2d(site: Site, x: Array, *, output_size: Any) -> tuple[Arr
 
 
 def _max_backward(site: Site, saved: Any, g: Array, needed: Needed) -> Gradients:
-    chosen, (rows, columns), shape = saved
-    wide = shape[3]
-    plane = np.arange(shape[0] * shape[1]).reshape(*shape[:2], 1, 1) * (shape[2] * wide)
-    first = rows.places[:, :1] * wide + columns.places[:, 0]
-    r, c = np.divmod(np.arange(rows.most * columns.most), columns.most)
-    beyond = r * (rows.gap * wide) + c * columns.gap
-    places = (plane + (first + beyond[chosen])).reshape(-1)
+    places, (rows, columns), shape = saved
+    places = places.reshape(-1)
     values = g._values.reshape(-1)
     total = np.zeros(shape, g._values.dtype)
     flat = total.reshape(-1)
