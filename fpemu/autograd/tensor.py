@@ -11,6 +11,7 @@ import numpy as np
 
 from fpemu.arrays import Array, asarray
 from fpemu.autograd import places
+from fpemu.autograd.memory import keep_freed
 from fpemu.autograd.site import Site
 from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
@@ -154,6 +155,7 @@ class Tensor:
                 "backward needs a recorded graph: no input requires a gradient, the graph was "
                 "freed by an earlier backward, or it ran inside no_grad()"
             )
+        keep_freed()
         seed = np.full(self.shape, scale, np.float64)
         f, saturation = self.data.format, self._node.site.saturation
         pending = {id(self): Array(round_to(seed, f, saturation, count=False), f)}

@@ -23,7 +23,7 @@ Formats = tuple[Format, Format]
 Where = dict[str, Any]  # the place and operation of events
 
 PATCH_BYTES = 64 * 2**20  # of gathered patches at a time
-NEAR_BYTES = 2 * 2**20  # of those of several images, read again for every filter
+NEAR_BYTES = 1 * 2**20  # of those of several images, read again for every filter
 
 
 def counts_places(model: Model) -> bool:
