@@ -9,6 +9,7 @@ its columns, padding taking part as zeros, and one division.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -65,12 +66,12 @@ def _adaptive(site: Site, x: Array, output_size: Any) -> Both:
     return adaptive(x.shape[2], high), adaptive(x.shape[3], wide)
 
 
-def _pieces(values: np.ndarray, both: Both, padding: float = 0.0) -> list[Any]:
+def _pieces(values: np.ndarray, both: Both) -> list[Any]:
     """Element after element of all windows, rows first: what they hold, shape (N, C, H', W'), and which
     of them have it (None: all)."""
     around = tuple(windows.around for windows in both)
     if any(map(any, around)):
-        values = np.pad(values, ((0, 0), (0, 0), *around), constant_values=padding)
+        values = np.pad(values, ((0, 0), (0, 0), *around))
     rows, columns = both
     everywhere = rows.whole and columns.whole
     return [
@@ -87,7 +88,7 @@ def _pieces(values: np.ndarray, both: Both, padding: float = 0.0) -> list[Any]:
 
 def _largest(x: Array, both: Both) -> tuple[Array, Any]:
     rows, columns = both
-    chosen = _first_largest(_pieces(x._values, both, -np.inf))
+    chosen = _first_largest(_pieces(x._values, both))
     wide = x.shape[3]
     plane = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1) * (x.shape[2] * wide)
     first = rows.places[:, :1] * wide + columns.places[:, 0]
@@ -102,9 +103,9 @@ def _first_largest(pieces: list[Any]) -> np.ndarray:
     first, count = pieces[0][0], len(pieces)
     number = np.int8 if count < 2**7 else np.int32
     if first.dtype != object:
-        best = first
-        for piece, _ in pieces[1:]:
-            best = np.maximum(best, piece)
+        lowest = first.dtype.type(-np.inf)
+        taken = (p if inside is None else np.where(inside, p, lowest) for p, inside in pieces)
+        best = functools.reduce(np.maximum, taken)
         if not np.isnan(best).any():
             # Largest of the equal ones is count - t, t being the first; arithmetic is quicker than masks.
             left = np.zeros(first.shape, number)
