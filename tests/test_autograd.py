@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from oracles import assert_same
 
 import fpemu as fp
 from fpemu import exact, nn
+from fpemu.autograd import memory
 from fpemu.autograd.check import GradientMismatchError, check_grad
 from fpemu.autograd.operations import (
     ADAPTIVE_AVG_POOL2D,
@@ -273,3 +278,30 @@ def test_state_dicts_have_pytorchs_keys_and_layouts():
         model.load_state_dict({**state, "0.bias": np.ones(2)})
     assert [p.name for p in model.parameters()][2] == "layers.2/weight"
     assert repr(model) == "Sequential(Linear(4, 3), ReLU(), Linear(3, 2))"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep what they like")
+def test_freed_memory_is_there_for_the_next_step():
+    """Pages that come anew in ten steps, each of which allocates and frees twelve megabytes."""
+    program = f"""
+import resource, runpy, sys
+import numpy as np
+made = runpy.run_path({memory.__file__!r})
+if sys.argv[1] == "kept":
+    made["keep_freed"]()
+def step():
+    arrays = [np.ones(2**17 * k) for k in (1, 2, 4, 5)]
+step(); step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, handed_back = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", program, how], capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("kept", "as ever")
+    )
+    assert kept < handed_back / 10

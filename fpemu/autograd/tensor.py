@@ -155,7 +155,6 @@ class Tensor:
                 "backward needs a recorded graph: no input requires a gradient, the graph was "
                 "freed by an earlier backward, or it ran inside no_grad()"
             )
-        keep_freed()
         seed = np.full(self.shape, scale, np.float64)
         f, saturation = self.data.format, self._node.site.saturation
         pending = {id(self): Array(round_to(seed, f, saturation, count=False), f)}
@@ -269,6 +268,7 @@ class Tensor:
 
 def apply(operation: Operation, site: Site, *inputs: Tensor, **options: Any) -> Tensor:
     """Run `operation` on `inputs` as `site` rounds, and record it if a gradient will be asked."""
+    keep_freed()
     data, saved = operation.forward(site, *(t.data for t in inputs), **options)
     wanted = _recording.get() and any(t.requires_grad for t in inputs)
     result = Tensor(data, requires_grad=wanted, name=f"{site.place}/{operation.name}")
