@@ -47,10 +47,8 @@ def odd_only(op: str, *operands: np.ndarray) -> np.ndarray:
     from fpemu.kernels import odd as kernels
 
     shape = np.broadcast_shapes(*(np.shape(v) for v in operands))
-    flat = [
-        np.ascontiguousarray(np.broadcast_to(np.asarray(v, np.float64), shape)).reshape(-1)
-        for v in operands
-    ]
+    # Copies, because NumPy warns of writing to what it has broadcast, and Numba asks whether one may.
+    flat = [np.array(np.broadcast_to(v, shape), np.float64).reshape(-1) for v in operands]
     out = np.empty(shape)
     kernels.odd[op](flat[0], flat[min(1, len(flat) - 1)], flat[-1], out.reshape(-1))
     return out

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from oracles import assert_same
 
 import fpemu as fp
 from fpemu import exact, nn
-from fpemu.autograd import draws
+from fpemu.autograd import draws, memory
 from fpemu.autograd import operations as table
 from fpemu.autograd.check import GradientMismatchError, check_grad
-from fpemu.autograd.operations import CONCATENATE, CROSS_ENTROPY, LINEAR, RELU, TABLE
+from fpemu.autograd.operations import (
+    ADAPTIVE_AVG_POOL2D,
+    ADAPTIVE_MAX_POOL2D,
+    AVG_POOL1D,
+    AVG_POOL2D,
+    CONCATENATE,
+    CONV1D,
+    CONV2D,
+    CONV_TRANSPOSE2D,
+    CROSS_ENTROPY,
+    LINEAR,
+    MAX_POOL1D,
+    MAX_POOL2D,
+    RELU,
+    TABLE,
+)
 from fpemu.autograd.site import plain_site
 from fpemu.autograd.tensor import Operation, Tensor, apply
 
@@ -36,8 +55,29 @@ def squared(y: Tensor) -> Tensor:
 
 
 A2, C3, P2 = rng.standard_normal((3, 4)), rng.standard_normal((2, 1, 4)), rng.random((3, 4)) + 0.5
+I4, K4, L3 = (rng.standard_normal(n) for n in ((2, 2, 6, 5), (4, 1, 3, 2), (2, 2, 7)))
+MOVES = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2}
+POOL = {"kernel_size": (3, 2), "stride": (2, 1), "padding": 1}
 CHECKS = {
     "linear": (lambda x, w, b: squared(LINEAR(x, w, b)), [X, W, B]),
+    "conv1d": (
+        lambda x, w, b: squared(CONV1D(x, w, b, stride=2, padding="valid", dilation=2)),
+        [L3, rng.standard_normal((3, 2, 3)), B[:3]],
+    ),
+    "conv2d": (lambda x, w, b: squared(CONV2D(x, w, b, **MOVES)), [I4, K4, B[:4]]),
+    "conv_transpose2d": (
+        lambda x, w, b: squared(CONV_TRANSPOSE2D(x, w, b, **MOVES, output_padding=1)),
+        [I4, rng.standard_normal((2, 2, 3, 2)), B[:4]],
+    ),
+    "max_pool1d": (lambda x: squared(MAX_POOL1D(x, kernel_size=3, stride=2)), [L3]),
+    "max_pool2d": (lambda x: squared(MAX_POOL2D(x, **POOL)), [I4]),
+    "avg_pool1d": (lambda x: squared(AVG_POOL1D(x, kernel_size=3, stride=2)), [L3]),
+    "avg_pool2d": (
+        lambda x: squared(AVG_POOL2D(x, **POOL, ceil_mode=True, count_include_pad=False)),
+        [I4],
+    ),
+    "adaptive_max_pool2d": (lambda x: squared(ADAPTIVE_MAX_POOL2D(x, output_size=(4, 2))), [I4]),
+    "adaptive_avg_pool2d": (lambda x: squared(ADAPTIVE_AVG_POOL2D(x, output_size=(4, 3))), [I4]),
     "matmul": (lambda a, b: squared(a @ b), [rng.standard_normal((2, 3, 4)), A2.T]),
     "add": (lambda a, b: squared(a + b), [A2, C3]),
     "subtract": (lambda a, b: squared(a - b), [A2, C3]),
@@ -184,6 +224,16 @@ def test_a_deep_graph_needs_no_recursion():
     assert x.grad.tolist() == [[0.0]]
 
 
+def test_relu_keeps_nan_and_makes_plus_zero():
+    special = [-0.0, 0.0, -1.0, 2.0, np.inf, -np.inf, np.nan]
+    for f in (fp.FP16, fp.FP64):
+        y, positive = RELU.forward(SITE, fp.array(special, f))
+        assert_same(y, np.array([0.0, 0.0, 0.0, 2.0, np.inf, 0.0, np.nan]), special)
+        g = fp.array([np.inf, np.nan, -np.inf, -3.0, -0.0, -1.0, np.nan], f)
+        (back,) = RELU.backward(SITE, positive, g, (True,))
+        assert_same(back, np.array([0.0, 0.0, 0.0, -3.0, -0.0, 0.0, 0.0]), special)
+
+
 def test_the_graph_is_freed_and_no_grad_records_nothing():
     x = Tensor(fp.array(np.ones((1, 2)), fp.FP64), requires_grad=True)
     loss = apply(CROSS_ENTROPY, SITE, x, targets=np.array([0]))
@@ -307,3 +357,30 @@ def test_state_dicts_have_pytorchs_keys_and_layouts():
         model.load_state_dict({**state, "0.bias": np.ones(2)})
     assert [p.name for p in model.parameters()][2] == "layers.2/weight"
     assert repr(model) == "Sequential(Linear(4, 3), ReLU(), Linear(3, 2))"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep what they like")
+def test_freed_memory_is_there_for_the_next_step():
+    """Pages that come anew in ten steps, each of which allocates and frees twelve megabytes."""
+    program = f"""
+import resource, runpy, sys
+import numpy as np
+made = runpy.run_path({memory.__file__!r})
+if sys.argv[1] == "kept":
+    made["keep_freed"]()
+def step():
+    arrays = [np.ones(2**17 * k) for k in (1, 2, 4, 5)]
+step(); step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, handed_back = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", program, how], capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("kept", "as ever")
+    )
+    assert kept < handed_back / 10

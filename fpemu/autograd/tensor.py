@@ -12,6 +12,7 @@ import numpy as np
 from fpemu import context
 from fpemu.arrays import Array, asarray
 from fpemu.autograd import places
+from fpemu.autograd.memory import keep_freed
 from fpemu.autograd.site import Site
 from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
@@ -287,6 +288,7 @@ class Tensor:
 
 def apply(operation: Operation, site: Site, *inputs: Tensor, **options: Any) -> Tensor:
     """Run `operation` on `inputs` as `site` rounds, and record it if a gradient will be asked."""
+    keep_freed()
     data, saved = operation.forward(site, *(t.data for t in inputs), **options)
     wanted = _recording.get() and any(t.requires_grad for t in inputs)
     result = Tensor(data, requires_grad=wanted, name=f"{site.place}/{operation.name}")

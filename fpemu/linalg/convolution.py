@@ -1,25 +1,22 @@
-"""Convolutions as sums of products in a stated order, image by image.
+"""Convolutions as sums of products in a stated order.
 
 Each element of the result is the sum over input channels, kernel rows and kernel columns, in this
 order, the last one fastest (that of the weights in memory). Padding takes part as zeros. Patches are
-gathered for one image at a time, and for a large one in rows, so that memory stays bounded.
+gathered for some images at a time, and for a large one in rows, so that memory stays bounded.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fpemu.arrays import Array, asarray
-from fpemu.chance import Chance
 from fpemu.errors import ArgumentError
-from fpemu.linalg.convolution_shapes import check_channels, check_formats, check_groups
-from fpemu.linalg.options import Model, filled, finish, model_of_products
-from fpemu.linalg.patches import Geometry, Pair, Two, convolved, pair
-from fpemu.matrix_units import Instruction
+from fpemu.linalg.convolution_shapes import check_channels, check_groups, model_for
+from fpemu.linalg.convolution_sums import convolution, transposed_convolution
+from fpemu.linalg.geometry import Geometry, Pair, pair
+from fpemu.linalg.options import finish
 
 
 def conv2d(
@@ -40,7 +37,8 @@ def conv2d(
     Parameters
     ----------
     x : array_like of shape (N, C, H, W).
-    w : weights of the same format, shape (O, C / groups, kh, kw).
+    w : weights of the same format, shape (O, C / groups, kh, kw); E4M3 and E5M2 may meet in matrix
+        units that multiply the two, weights first.
     stride, padding, dilation : integers, or pairs for rows and columns.
     groups : how many groups channels and weights are divided into.
     accumulate, order, product, out : as `fpemu.matmul`. With random rounding each image draws from a
@@ -61,12 +59,12 @@ def conv2d(
             f"conv2d takes images (N, C, H, W) and weights (O, C, kh, kw), got shapes {x.shape} and "
             f"{w.shape}"
         )
-    check_formats("conv2d", x, w)
+    model = model_for("conv2d", x, w, w, x, accumulate, order, product)
     check_groups(groups, x.shape[1], w.shape[0])
     check_channels(w.shape, groups, x.shape[1])
     geometry = Geometry.of(w.shape, stride, padding, dilation, groups)
-    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
-    return forward(x, w, geometry, geometry.convolved(x.shape[2:]), model, out, "conv2d")
+    size = geometry.convolved(x.shape[2:])
+    return finish(convolution(x, w, geometry, size, model, op="conv2d"), model, x.format, out)
 
 
 def conv1d(
@@ -115,7 +113,7 @@ def conv_transpose2d(
     Parameters
     ----------
     x : array_like of shape (N, C, H, W).
-    w : weights of the same format, shape (C, O / groups, kh, kw).
+    w : weights of the same format, as in `conv2d`, shape (C, O / groups, kh, kw).
     stride, padding, dilation, groups : of the convolution whose gradient this is; see `conv2d`.
     output_padding : rows and columns added at the end, fewer than the stride or the dilation.
     accumulate, order, product, out : as `conv2d`.
@@ -133,65 +131,9 @@ def conv_transpose2d(
             "conv_transpose2d takes images (N, C, H, W) and weights (C, O, kh, kw), got shapes "
             f"{x.shape} and {w.shape}"
         )
-    check_formats("conv_transpose2d", x, w)
+    model = model_for("conv_transpose2d", x, w, w, x, accumulate, order, product)
     check_groups(groups, x.shape[1], x.shape[1])
     geometry = Geometry.of(w.shape, stride, padding, dilation, groups)
     size = geometry.transposed(x.shape[2:], pair("output_padding", output_padding, 0))
-    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
-    return transposed(x, w, geometry, size, model, out, "conv_transpose2d")
-
-
-# -- what the gradients share ------------------------------------------------------------------
-
-
-def forward(
-    x: Array, w: Array, geometry: Geometry, size: Two, model: Model, out: object, op: str
-) -> Array:
-    """The convolution of `x`, as much of it as `size` says; `model` has no setting open."""
-    if not x.format.has_zero and any(geometry.pads):
-        raise ArgumentError(f"{x.format.name} has no zero to pad with; leave padding=0")
-    result = convolved(
-        lambda n: geometry.padded(x._values[n]),
-        (x.shape[0], w.shape[0], *size),
-        w._values,
-        x.format,
-        geometry,
-        _for_images(model),
-        op,
-    )
-    return finish(result, model, x.format, out)
-
-
-def transposed(
-    x: Array, w: Array, geometry: Geometry, size: Two, model: Model, out: object, op: str
-) -> Array:
-    """The transposed convolution of `x` by `w` (C, O / groups, kh, kw), as much as `size` says."""
-    if not x.format.has_zero:
-        raise ArgumentError(f"{op} puts zeros between elements; {x.format.name} has none")
-    groups, each = geometry.groups, w.shape[1]
-    of_group = w._values[:, :, ::-1, ::-1].reshape(groups, w.shape[0] // groups, *w.shape[1:])
-    turned = np.swapaxes(of_group, 1, 2).reshape(
-        groups * each, w.shape[0] // groups, *geometry.kernel
-    )
-    result = convolved(
-        lambda n: geometry.spread(x._values[n], size),
-        (x.shape[0], groups * each, *size),
-        np.ascontiguousarray(turned),
-        x.format,
-        dataclasses.replace(geometry, steps=(1, 1), pads=(0, 0)),
-        _for_images(model),
-        op,
-    )
-    return finish(result, model, x.format, out)
-
-
-def _for_images(model: Model) -> Callable[[int, int], Model]:
-    """The models for image n and group g: random rounding draws from another seed for each."""
-
-    def of_image(n: int, g: int) -> Model:
-        if isinstance(model, Instruction):
-            return model
-        seed = Chance(model.seed or 0).derived(n).seed
-        return dataclasses.replace(model, seed=(seed + g) % 2**64)
-
-    return of_image
+    total = transposed_convolution(x, w, geometry, size, model, op="conv_transpose2d")
+    return finish(total, model, x.format, out)

@@ -14,15 +14,15 @@ import numpy as np
 
 from fpemu.arrays import Array, asarray
 from fpemu.errors import ArgumentError
-from fpemu.linalg.convolution import forward, transposed
 from fpemu.linalg.convolution_shapes import (
-    check_formats,
     geometry_of,
+    model_for,
     shape_of,
     transposed_geometry_of,
 )
-from fpemu.linalg.options import Model, filled, finish, model_of_products, nth_of
-from fpemu.linalg.patches import Geometry, Pair, correlated
+from fpemu.linalg.convolution_sums import convolution, correlation, transposed_convolution
+from fpemu.linalg.geometry import Pair
+from fpemu.linalg.options import finish
 
 
 def conv2d_input(
@@ -69,9 +69,10 @@ def conv2d_input(
     size = shape_of("input_size", input_size, "(N, C, H, W)")
     moves = (stride, padding, dilation, groups)
     geometry = geometry_of("conv2d_input", size, w.shape, grad, moves)
-    check_formats("conv2d_input", grad, w)
-    model = filled(model_of_products(accumulate, order, product, grad.format, grad.format))
-    return transposed(grad, w, geometry, (size[2], size[3]), model, out, "conv2d_input")
+    op = "conv2d_input"
+    model = model_for(op, grad, w, w, grad, accumulate, order, product)
+    total = transposed_convolution(grad, w, geometry, (size[2], size[3]), model, op=op)
+    return finish(total, model, grad.format, out)
 
 
 def conv2d_weight(
@@ -119,8 +120,9 @@ def conv2d_weight(
         raise ArgumentError(f"conv2d_weight takes images (N, C, H, W), got shape {x.shape}")
     moves = (stride, padding, dilation, groups)
     geometry = geometry_of("conv2d_weight", x.shape, weights, grad, moves)
-    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
-    return _weights("conv2d_weight", x, grad, geometry, model, out)
+    model = model_for("conv2d_weight", x, grad, grad, x, accumulate, order, product)
+    total = correlation(x, grad, geometry, model, op="conv2d_weight")
+    return finish(total, model, x.format, out)
 
 
 def conv_transpose2d_input(
@@ -163,9 +165,10 @@ def conv_transpose2d_input(
     geometry = transposed_geometry_of(
         "conv_transpose2d_input", size, w.shape, grad, moves, output_padding
     )
-    check_formats("conv_transpose2d_input", grad, w)
-    model = filled(model_of_products(accumulate, order, product, grad.format, grad.format))
-    return forward(grad, w, geometry, (size[2], size[3]), model, out, "conv_transpose2d_input")
+    op = "conv_transpose2d_input"
+    model = model_for(op, grad, w, w, grad, accumulate, order, product)
+    total = convolution(grad, w, geometry, (size[2], size[3]), model, op=op)
+    return finish(total, model, grad.format, out)
 
 
 def conv_transpose2d_weight(
@@ -213,8 +216,9 @@ def conv_transpose2d_weight(
     geometry = transposed_geometry_of(
         "conv_transpose2d_weight", x.shape, weights, grad, moves, output_padding
     )
-    model = filled(model_of_products(accumulate, order, product, x.format, x.format))
-    return _weights("conv_transpose2d_weight", grad, x, geometry, model, out)
+    model = model_for("conv_transpose2d_weight", grad, x, x, grad, accumulate, order, product)
+    total = correlation(grad, x, geometry, model, op="conv_transpose2d_weight")
+    return finish(total, model, x.format, out)
 
 
 def conv1d_input(
@@ -262,17 +266,6 @@ def conv1d_weight(
 
 
 # -- what they share ----------------------------------------------------------------------------
-
-
-def _weights(
-    op: str, x: Array, above: Array, geometry: Geometry, model: Model, out: object
-) -> Array:
-    """The sums of elements of `above` times those of `x` under them; `model` has no setting open."""
-    check_formats(op, x, above)
-    if not x.format.has_zero and any(geometry.pads):
-        raise ArgumentError(f"{x.format.name} has no zero to pad with; leave padding=0")
-    total = correlated(x._values, above._values, x.format, geometry, lambda g: nth_of(model, g), op)
-    return finish(total, model, x.format, out)
 
 
 def _with_rows(op: str, a: object, b: object) -> tuple[Any, Any]:

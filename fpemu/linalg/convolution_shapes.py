@@ -6,18 +6,32 @@ import numpy as np
 
 from fpemu.arrays import Array
 from fpemu.errors import ArgumentError
-from fpemu.linalg.patches import Geometry, Pair, pair
+from fpemu.linalg.geometry import Geometry, Pair, pair
+from fpemu.linalg.options import Model, filled, model_of_products
+from fpemu.matrix_units import Instruction
 
 Moves = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation, groups
 
 
-def check_formats(name: str, a: Array, b: Array) -> None:
-    """Both operands must be of one format."""
-    if a.format != b.format:
+def model_for(
+    op: str,
+    given: Array,
+    other: Array,
+    rows: Array,
+    columns: Array,
+    accumulate: object,
+    order: str,
+    product: object,
+) -> Model:
+    """The model that a call of `op` with arrays `given` and `other` describes, with no setting open; they
+    are the `rows` and `columns` of its products. Only a matrix unit takes two formats."""
+    model = model_of_products(accumulate, order, product, rows.format, columns.format)
+    if given.format != other.format and not isinstance(model, Instruction):
         raise ArgumentError(
-            f"{name} of {a.format.name} and {b.format.name}: operands must share a format; cast one of "
-            f"them, for example with .astype({a.format.name!r})"
+            f"{op} of {given.format.name} and {other.format.name}: operands must share a format; cast "
+            f"one of them, for example with .astype({given.format.name!r})"
         )
+    return filled(model)
 
 
 def check_groups(groups: object, channels: int, filters: int) -> None:

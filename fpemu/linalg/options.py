@@ -71,11 +71,13 @@ def run(
     start: np.ndarray | None = None,
     *,
     op: str = "matmul",
+    place: str = "",
 ) -> np.ndarray:
-    """``start + a @ b`` by the model, for carriers of shapes (m, k), (k, n) and (m, n)."""
+    """``start + a @ b`` by the model, for carriers of shapes (m, k), (k, n) and (m, n); events are
+    counted at `place` under the name `op`."""
     if isinstance(model, Instruction):
-        return matrix_units.multiply_watched(a, b, model, start, op=op)
-    return accumulation.accumulate(a, b, formats, model, start, op=op)
+        return matrix_units.multiply_watched(a, b, model, start, op=op, place=place)
+    return accumulation.accumulate(a, b, formats, model, start, op=op, place=place)
 
 
 def filled(model: Model) -> Model:

@@ -13,6 +13,9 @@ from fpemu.nn.activation import Tanh as Tanh
 from fpemu.nn.attention import MultiheadAttention as MultiheadAttention
 from fpemu.nn.batch_norm import BatchNorm1d as BatchNorm1d
 from fpemu.nn.batch_norm import BatchNorm2d as BatchNorm2d
+from fpemu.nn.convolution import Conv1d as Conv1d
+from fpemu.nn.convolution import Conv2d as Conv2d
+from fpemu.nn.convolution import ConvTranspose2d as ConvTranspose2d
 from fpemu.nn.criteria import BCEWithLogitsLoss as BCEWithLogitsLoss
 from fpemu.nn.criteria import CrossEntropyLoss as CrossEntropyLoss
 from fpemu.nn.criteria import HuberLoss as HuberLoss
@@ -34,6 +37,12 @@ from fpemu.nn.module import Sequential as Sequential
 from fpemu.nn.normalization import GroupNorm as GroupNorm
 from fpemu.nn.normalization import LayerNorm as LayerNorm
 from fpemu.nn.normalization import RMSNorm as RMSNorm
+from fpemu.nn.pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from fpemu.nn.pooling import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from fpemu.nn.pooling import AvgPool1d as AvgPool1d
+from fpemu.nn.pooling import AvgPool2d as AvgPool2d
+from fpemu.nn.pooling import MaxPool1d as MaxPool1d
+from fpemu.nn.pooling import MaxPool2d as MaxPool2d
 from fpemu.nn.recurrent import GRUCell as GRUCell
 from fpemu.nn.recurrent import LSTMCell as LSTMCell
 from fpemu.nn.shaping import Flatten as Flatten

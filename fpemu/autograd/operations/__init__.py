@@ -1,6 +1,7 @@
 """The table of operations: forward beside backward, each with its own places of rounding.
 
-`products.py` reads operands by role and accumulates; `pointwise.py` and `activations.py` work on
+`products.py` and `convolution.py` read operands by role and accumulate; `pooling.py` takes windows of
+images; `pointwise.py` and `activations.py` work on
 elements, `reductions.py` adds along axes, `shaping.py` moves values, `embedding.py` looks them up and
 `dropout.py` drops some; `softmax.py`, `normalization.py` and `batch_norm.py` follow recipes; `losses.py`
 and `element_losses.py` end in a scalar. Gradients enter and leave in the "gradients" format, or in the
@@ -10,12 +11,14 @@ site's `outputs`; a product reads them in the "gradients" format.
 from fpemu.autograd.operations import (
     activations,
     batch_norm,
+    convolution,
     dropout,
     element_losses,
     embedding,
     losses,
     normalization,
     pointwise,
+    pooling,
     products,
     reductions,
     shaping,
@@ -32,6 +35,7 @@ from fpemu.autograd.operations.activations import (
     SOFTPLUS,
 )
 from fpemu.autograd.operations.batch_norm import BATCH_NORM
+from fpemu.autograd.operations.convolution import CONV1D, CONV2D, CONV_TRANSPOSE2D
 from fpemu.autograd.operations.dropout import DROPOUT
 from fpemu.autograd.operations.element_losses import BINARY_CROSS_ENTROPY, HUBER, MSE, SMOOTH_L1
 from fpemu.autograd.operations.embedding import EMBEDDING
@@ -50,6 +54,14 @@ from fpemu.autograd.operations.pointwise import (
     SUBTRACT,
     TANH,
 )
+from fpemu.autograd.operations.pooling import (
+    ADAPTIVE_AVG_POOL2D,
+    ADAPTIVE_MAX_POOL2D,
+    AVG_POOL1D,
+    AVG_POOL2D,
+    MAX_POOL1D,
+    MAX_POOL2D,
+)
 from fpemu.autograd.operations.products import LINEAR, MATMUL
 from fpemu.autograd.operations.reductions import MEAN, SUM
 from fpemu.autograd.operations.shaping import CONCATENATE, MASKED_FILL, PERMUTE, RESHAPE, TAKE
@@ -58,8 +70,8 @@ from fpemu.autograd.operations.softmax import LOG_SOFTMAX, SOFTMAX
 TABLE = {
     operation.name: operation
     for module in (
-        *(activations, batch_norm, dropout, element_losses, embedding, losses, normalization),
-        *(pointwise, products, reductions, shaping, softmax),
+        *(activations, batch_norm, convolution, dropout, element_losses, embedding, losses),
+        *(normalization, pointwise, pooling, products, reductions, shaping, softmax),
     )
     for operation in module.TABLE
 }

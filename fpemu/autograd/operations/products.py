@@ -33,10 +33,11 @@ def _linear(site: Site, x: Array, weight: Array, *bias: Array) -> tuple[Array, A
     return y.reshape((*x.shape[:-1], weight.shape[0])), (x, weight, inputs, weights)
 
 
-def add_bias(site: Site, total: Array, bias: Array) -> Array:
-    """`total` and the bias, one rounding in the format of `total`."""
+def add_bias(site: Site, total: Array, bias: Array, shape: tuple[int, ...] | None = None) -> Array:
+    """`total` and the bias, in this `shape` if one is given: one rounding in the format of `total`."""
     b = site.hand_on(bias, "weights", "forward/bias")
     b = site.cast_to(b, total.format, "accumulate", "forward/bias_cast")
+    b = b if shape is None else b.reshape(shape)
     return site.apply("add", total, b, role="accumulate", where="forward/bias_add", f=total.format)
 
 
