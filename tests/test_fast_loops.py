@@ -152,3 +152,21 @@ def test_exact_products_of_e4m3_are_fast_and_right():
     wide = accumulation.Accumulator("fp32", "exact")
     got = fp.matmul(fp.array(a, "e4m3"), fp.array(b, "e4m3"), accumulate=wide, out="fp32")
     assert got.to_numpy()[i, j] == exact.round_to(total, fp.FP32)
+
+
+@pytest.mark.skipif(not fast_loops.has_half_conversion(), reason="the processor has no F16C")
+def test_both_loops_for_half_precision_agree_down_to_the_smallest_numbers():
+    rng = np.random.default_rng(8)
+    target = fast_loops.target_of(fp.FP16, "none", carrier="float32")
+    for low, high in ((-24, -10), (-14, -4), (-8, 2), (-2, 3)):
+        integers = rng.integers(-2047, 2048, (2, 40, 40))
+        values = np.ldexp(integers.astype(float), rng.integers(low, high, (2, 40, 40)) - 10)
+        a, b = fp.quantize(values, fp.FP16)
+        assert np.abs(a).max() * np.abs(b).max() <= fp.FP16.max
+        want, got = np.zeros((2, 40, 40), np.float32)
+        loops.half(a, b, want)
+        loops.half_sums(a, b, got, target.tiny, np.float32(1.5 * 2.0**target.dropped))
+        assert (got.view(np.int32) == want.view(np.int32)).all()
+    for values in ([1.5, -3.0], [np.inf, 1.0], [-1.0, np.nan]):
+        bits = np.float32(max(abs(v) for v in values) if np.nan not in values else np.nan)
+        assert loops.largest_bits(np.float32(values)) == bits.view(np.int32)

@@ -34,7 +34,13 @@ def run(
     if f == FP32 and saturation == "none":
         threads.by_rows(lambda x, z: loops.native(x, right, z), left, result)
     elif f == FP16 and saturation == "none" and has_half_conversion():
-        threads.by_rows(lambda x, z: loops.half(x, right, z), left, result)
+        if processor.has("fma") and _products_fit(left, right, f) and _no_minus_zero(result):
+            scale = np.float32(1.5 * 2.0**target.dropped)
+            threads.by_rows(
+                lambda x, z: loops.half_sums(x, right, z, target.tiny, scale), left, result
+            )
+        else:
+            threads.by_rows(lambda x, z: loops.half(x, right, z), left, result)
     elif target.kind == step.MASKED and f != FP32 and saturation == "none":
         threads.by_rows(lambda x, z: loops.masked(x, right, z, target.dropped), left, result)
     elif target.kind == step.NARROW and processor.has("fma") and _is_plain(left, right, result):
@@ -71,7 +77,20 @@ def _smallest(x: np.ndarray) -> float:
 def _is_plain(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> bool:
     """Whether all is finite, and no sum starts at -0, which the loop takes for +0."""
     finite = all(bool(np.isfinite(v).all()) for v in (left, right, start))
-    return finite and not bool(np.any(np.signbit(start) & (start == 0)))
+    return finite and _no_minus_zero(start)
+
+
+def _no_minus_zero(start: np.ndarray) -> bool:
+    return not bool(np.any(np.signbit(start) & (start == 0)))
+
+
+def _products_fit(left: np.ndarray, right: np.ndarray, f: Format) -> bool:
+    """Whether no product of these operands can be too large for `f`, let alone infinite or NaN."""
+    from fpemu.kernels import sequential as loops
+
+    bits = [loops.largest_bits(v.reshape(-1)) for v in (left, right)]
+    a, b = np.array(bits, np.int32).view(np.float32).astype(np.float64).tolist()
+    return a * b <= f.max  # infinities and NaN are not
 
 
 def has_half_conversion() -> bool:

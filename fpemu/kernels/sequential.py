@@ -5,6 +5,8 @@ does, rounding to nearest even by fewer instructions than the general step, beca
 known: the format, or that nothing overflows. What must hold is said at each; the caller sees to it.
 
 * `half`: FP16 by the processor's own conversion (F16C).
+* `half_sums`: the same for sums, while products, known not to overflow, are rounded as in `magic`: two
+  units of the processor work side by side.
 * `magic`: any format of `step.narrow`, nothing overflowing. Two fused multiply-adds round:
   with E the power of two of x and s = 1.5 * 2**dropped, E*s + x has its last place where the format
   has it, and taking E*s away again is exact. E is kept from falling below the smallest normal for
@@ -74,6 +76,27 @@ def half(a, b, c):
 def _by_magic(x, low, s):
     e = float32_of(np.int32(max(np.int32(bits32(x) & EXPONENT32), low)))
     return fma32(e, -s, fma32(e, s, x))
+
+
+@kernel
+def half_sums(a, b, c, smallest_normal, s):
+    """FP16, where no product overflows and `c` is without -0: `magic` makes +0 of -0."""
+    low = bits32(smallest_normal)
+    for i in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            x, row, out = a[i, k], b[k], c[i]
+            for j in range(out.size):
+                product = _by_magic(np.float32(x * row[j]), low, s)
+                out[j] = through_half(np.float32(out[j] + product))
+
+
+@kernel
+def largest_bits(x):
+    """The largest magnitude in a flat array, as bits: from 0x7F800000 on it is no number."""
+    largest = np.int32(0)
+    for i in range(x.size):
+        largest = max(largest, np.int32(bits32(x[i]) & MAGNITUDE32))
+    return largest
 
 
 @kernel
