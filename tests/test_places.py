@@ -74,10 +74,11 @@ def test_formats_of_one_place_and_of_one_module():
 
 
 def test_the_first_override_that_matches_counts():
-    text = "fp32; layers.*: activations=bf16; layers.0: activations=fp16 weights=fp16"
+    text = "fp32; layers.*.a: activations=bf16; layers.0.*: activations=fp16 weights=fp16"
     policy = fp.Policy.parse(text)
-    assert policy.at("layers.0").activations == fp.BF16
-    assert policy.at("layers.0").weights == fp.FP32
+    assert policy.at("layers.0.a").activations == fp.BF16
+    assert policy.at("layers.0.a").weights == fp.FP32
+    assert policy.at("layers.0.b").weights == fp.FP16
     assert fp.Policy.parse(str(policy)) == policy
 
 

@@ -3,39 +3,87 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 import fpemu as fp
+from fpemu import rounding
+from fpemu.accumulation import Accumulator
+from fpemu.autograd.operations import TABLE
 from fpemu.formats import NAMED
-from fpemu.policy import current
-from fpemu.policy.override import Override
+from fpemu.matrix_units import MatrixUnit
+from fpemu.policy import Override, current, passes
+from fpemu.policy.values import FORMATS, OPTIONAL
 
 formats = st.sampled_from(sorted(NAMED.values(), key=str))
 maybe = st.none() | formats
-some_policy = st.builds(
-    fp.Policy,
-    weights=formats,
-    activations=formats,
-    gradients=formats,
-    accumulate=formats,
-    master=maybe,
-    outputs=maybe,
-    loss=formats,
-    loss_scale=st.floats(min_value=1e-300, max_value=1e300),
-    scaling=st.sampled_from(["none", "per_tensor"]),
-    saturation=st.sampled_from(["none", "finite", "propagate"]),
-)
+orders = st.sampled_from(["pairwise:2", "blocked:16", "kahan", "sequential"])
+models = st.builds(Accumulator, format=formats, order=orders, product=st.none() | formats)
+units = st.sampled_from(["h100 wgmma", "v100 mma accumulator=fp16", "mi300 mfma", "ada mma"])
+sums = formats | models | units.map(MatrixUnit.parse)
+names = sorted(TABLE)
+settings = {
+    "rounding": st.sampled_from(sorted(rounding.ROUNDING)),
+    "saturation": st.sampled_from(sorted(rounding.SATURATION)),
+    "subnormals": st.sampled_from(sorted(rounding.SUBNORMALS)),
+    "random_bits": st.integers(1, 64),
+    "scaling": st.sampled_from(["none", "per_tensor"]),
+}
+fields = {
+    **dict.fromkeys(FORMATS, formats),
+    **dict.fromkeys(OPTIONAL, maybe),
+    **settings,
+    "accumulate": formats | models,
+    "inner": st.none() | formats | models,
+    "loss_scale": st.sampled_from([1.0, 2.0, 0.5]) | st.floats(1e-30, 1e30),
+    "update": st.sampled_from(["plain", "kahan", "stochastic"]),
+}
+of_passes = {key: sums if key.startswith("acc") else formats for key in passes.KEYS}
+of_places = {**settings, "format": formats, "accumulate": sums}
+of_modules = {k: v for k, v in fields.items() if k not in ("loss_scale", "loss")}
+patterns = st.sampled_from(["layers.?", "*.norm", "@tanh", "@*x*", "a.b-c_3"])
+place_patterns = st.sampled_from(["*/weight_grad/input", "layers.0/*", "@linear/forward/*"])
 
 
-@given(policy=some_policy)
-def test_text_round_trip(policy):
+def some_of(choices):
+    """Any of the fields, each with one of its values."""
+    return st.fixed_dictionaries({}, optional=choices)
+
+
+def lines(pattern, choices):
+    return st.lists(st.tuples(pattern, some_of(choices)), max_size=3)
+
+
+@st.composite
+def policies(draw):
+    """A policy of anything that is allowed: what clashes is drawn again."""
+    said = draw(some_of(fields))
+    for name in draw(st.lists(st.sampled_from(names), unique=True, max_size=4)):
+        which = draw(st.sampled_from(["low", "fp32", "promote", "leave"]))
+        said[which] = (*said.get(which, ()), name)
+    drawn = draw(lines(patterns, of_modules | of_passes)) + draw(lines(place_patterns, of_places))
+    made = [Override(pattern, changes) for pattern, changes in drawn if changes]
+    try:
+        return fp.Policy(**said, passes=draw(some_of(of_passes)), overrides=made)
+    except fp.ArgumentError as error:
+        assert " clash" in str(error)
+        reject()
+
+
+@given(policy=policies())
+def test_every_form_round_trips(policy):
     assert fp.Policy.parse(str(policy)) == policy
     assert eval(repr(policy), {"fp": fp}) == policy
     assert hash(fp.Policy.parse(str(policy))) == hash(policy)
+    assert fp.Policy.from_dict(policy.to_dict()) == policy
+    assert fp.Policy.from_json(policy.to_json()) == policy
+    assert fp.Policy.from_toml(policy.to_toml()) == policy
+    assert str(fp.Policy.from_toml(policy.to_toml())) == str(policy)
+    assert pickle.loads(pickle.dumps(policy)) == policy
 
 
 def test_every_field_takes_part_in_the_round_trip():
@@ -54,14 +102,16 @@ def test_every_field_takes_part_in_the_round_trip():
         "gradient_sum": "fp32",
         "momentum": "bf16",
         "variance": "fp16",
+        "update_in": "fp32",
         "update": "kahan",
         "rounding": "toward_zero",
         "subnormals": "ftz",
         "random_bits": 8,
-        "low": ("linear", "conv2d"),
-        "fp32": ("softmax",),
+        "low": ("linear", "matmul"),
+        "fp32": ("exp",),
         "promote": ("add",),
         "leave": ("*",),
+        "passes": {"activations.weight_grad": "e5m2"},
         "overrides": (Override("*.norm", (("weights", fp.FP32),)),),
     }
     assert set(different) == {field.name for field in dataclasses.fields(fp.Policy)}
@@ -69,6 +119,7 @@ def test_every_field_takes_part_in_the_round_trip():
         changed = fp.Policy(**{name: value})
         assert changed != fp.Policy()
         assert fp.Policy.parse(str(changed)) == changed
+        assert fp.Policy.from_toml(changed.to_toml()) == changed
 
 
 def test_the_text_of_the_design_prints_as_it_was_typed():
