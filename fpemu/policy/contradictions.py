@@ -5,8 +5,6 @@ Only what can never be meant is refused; where a line of places might still make
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +129,10 @@ def _check_units(policy: Policy) -> None:
     if lists.rule_of(policy, "linear").name not in ("", "low"):
         return
     for which, roles in PRODUCTS.items():
-        unit, by = _said(policy, "accumulate", which)
+        unit, by = said_in(policy, "accumulate", which)
         if not isinstance(unit, MatrixUnit):
             continue
-        (a, first), (b, second) = (_said(policy, role, which) for role in roles)
+        (a, first), (b, second) = (said_in(policy, role, which) for role in roles)
         try:
             unit.on(a, b)
         except UnsupportedError as error:
@@ -147,18 +145,10 @@ def _may_help(override: Override) -> bool:
     return any(name in ("format", "accumulate") for name, _ in override.changes)
 
 
-def _said(policy: Policy, role: str, which: str) -> tuple[Any, str]:
+def said_in(policy: Policy, role: str, which: str) -> tuple[Any, str]:
     """What a product of a pass reads or does, and the key that says so. Operands that are not named for
     a gradient's pass are those of the forward pass."""
     found = passes.find(policy.passes, role, which)
     if found is None and which != "forward" and role in ("weights", "activations"):
         found = passes.find(policy.passes, role, "forward")
     return (found[1], found[0]) if found else (getattr(policy, role), role)
-
-
-def differing(a: Policy, b: Policy) -> Iterator[tuple[str, Any, Any]]:
-    """The fields in which two policies differ, with both values."""
-    for field in dataclasses.fields(a):
-        x, y = getattr(a, field.name), getattr(b, field.name)
-        if x != y:
-            yield field.name, x, y

@@ -117,7 +117,9 @@ class Policy:
                 put(self, name, value_of(name, getattr(self, name)))
         put(self, "passes", passes.settled(self.passes))
         put(self, "overrides", tuple(self.overrides))
-        put(self, "_sites", {})  # by place, operation and formats: a policy never changes
+        # A policy never changes: sites by place, operation and formats, and what overrides make of it.
+        put(self, "_sites", {})
+        put(self, "_merged", {})
         contradictions.check(self)
 
     @property
@@ -181,8 +183,11 @@ class Policy:
 
     def merged(self, override: Override) -> Policy:
         """The policy where `override`, one of modules or operations, holds."""
-        of_places = tuple(o for o in self.overrides if o.of_places)
-        return self.changed({**dict(override.changes), "overrides": of_places})
+        merged: dict[Override, Policy] = self._merged  # type: ignore[attr-defined]
+        if override not in merged:
+            of_places = tuple(o for o in self.overrides if o.of_places)
+            merged[override] = self.changed({**dict(override.changes), "overrides": of_places})
+        return merged[override]
 
     def of(self, parameter: Tensor) -> Policy:
         """The policy of a parameter: that of its module, or of the operation its layer is named after.
@@ -275,7 +280,7 @@ class Policy:
     def __exit__(self, *_: object) -> None:
         _active.set(_active.get()[:-1])
         outer = _active.get()
-        places.provide(outer[-1].site if outer else Policy().site)
+        places.provide(outer[-1].site if outer else FP32_THROUGHOUT.site)
 
     # -- other forms ----------------------------------------------------------------------
 
@@ -357,9 +362,10 @@ class Policy:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Policy))
 MAIN = ("weights", "activations", "gradients", "accumulate")
+FP32_THROUGHOUT = Policy()
 
 
 def current() -> Policy:
     """The policy of the innermost ``with`` block; FP32 throughout if there is none."""
     stack = _active.get()
-    return stack[-1] if stack else Policy()
+    return stack[-1] if stack else FP32_THROUGHOUT
