@@ -4,6 +4,7 @@ accumulate."""
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -252,8 +253,12 @@ def _short(x: Fraction) -> str:
 
     >>> _short(Fraction(448)), _short(Fraction(1, 2**24)), _short(Fraction(2) ** 127)
     ('448', '5.96e-8', '1.7e+38')
+    >>> _short(Fraction(1, 2**1075))
+    '2.47e-324'
     """
     if x.denominator == 1 and x < 10**6:
         return str(x.numerator)
-    base, _, exponent = f"{float(x):.3g}".partition("e")
+    number = Decimal(x.numerator) / Decimal(x.denominator)  # float64 has no half of its smallest
+    base, _, exponent = f"{number:.3g}".partition("e")
+    base = base.rstrip("0").rstrip(".") if "." in base else base
     return f"{base}e{int(exponent):+d}" if exponent else base
