@@ -47,6 +47,16 @@ def test_describe(capsys):
     assert re.search(r"weight_grad +gradients e5m2 x activations e4m3 +fp32 kahan +fp32 +fp32", out)
 
 
+def test_passes_in_the_products(capsys):
+    said = "bf16 weights.forward=e4m3 activations.weight_grad=fp16 outputs.backward=fp32"
+    _, out, _ = fpemu(capsys, said, "--json")
+    assert [(row["reads"], row["leaves_as"]) for row in json.loads(out)["products"]] == [
+        ("activations bf16 x weights e4m3", "bf16"),
+        ("gradients bf16 x weights e4m3", "fp32"),
+        ("gradients bf16 x activations fp16", "fp32"),
+    ]
+
+
 def test_describe_as_data(capsys):
     text = "fp16_master accumulate='h100 wgmma' low=linear leave=*; *.norm: inner=fp32"
     _, out, _ = fpemu(capsys, text, "--json")

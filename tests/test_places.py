@@ -229,9 +229,15 @@ def test_places_before_passes_before_roles():
 
 
 def test_sums_that_a_line_of_places_names_are_those_of_products_only():
-    ours = gradients_of(f"{FP32_SUMS}; */weight_grad/*: accumulate=fp16")[1]
-    theirs = gradients_of(f"{FP32_SUMS}; */weight_grad/accumulate: accumulate=fp16")[1]
+    ours = gradients_of(f"{FP32_SUMS}; */weight_grad/*: accumulate=bf16")[1]
+    theirs = gradients_of(f"{FP32_SUMS}; */weight_grad/accumulate: accumulate=bf16")[1]
     assert_same(ours, theirs, 0)
+
+
+def test_a_list_stands_before_passes():
+    ours = layer(f"{FP32_SUMS} fp32=linear accumulate.forward=bf16 weights.forward=e4m3")
+    for i, (a, b) in enumerate(zip(ours, layer(f"{FP32_SUMS} fp32=linear"), strict=True)):
+        assert_same(a.to_numpy(), b.to_numpy(), i)
 
 
 def test_an_operand_of_a_pass_that_nothing_is_said_of_is_read_as_it_was_rounded():

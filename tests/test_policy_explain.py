@@ -187,6 +187,12 @@ def test_lists_and_what_follows_the_input():
     rows = {row.place: row for row in policy.explain(Blocks(), X).rows}
     assert rows["model.tanh/forward/tanh"].decided == "fp32=tanh"
     assert rows["model.first/forward/accumulate"].decided == "leave=*"
+    assert rows["loss/forward/exp"].decided == "loss=fp32"
+    low = fp.Policy.parse("bf16 loss=fp16 accumulate=bf16 promote=mean leave=*")
+    low = low.explain(nn.mlp([4, 2]), fp.array(X, "bf16")).rows
+    decided = {row.place: (row.format, row.decided) for row in low}
+    assert decided["layers.0/forward/accumulate"] == ("bf16", "accumulate=bf16")
+    assert decided["loss/forward/exp"] == ("fp16", "loss=fp16")
     policy = fp.Policy.parse("weights=fp16 activations=fp16 gradients=fp16 low=* master=fp32")
     rows = {row.place: row for row in policy.explain(nn.mlp([4, 2]), X).rows}
     row = rows["layers.0/input_grad/cast_1"]
