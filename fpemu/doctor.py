@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fpemu import __version__, exact
-from fpemu.errors import FpemuError
+from fpemu.errors import FpemuError, MissingExtraError, UnsupportedError
 from fpemu.formats import BF16, E4M3, E5M2, FP16, TF32
 from fpemu.reals import is_nan
 
@@ -180,6 +180,22 @@ def writeable(folder: Path) -> bool:
         return False
 
 
+def gpu() -> Iterator[Finding]:
+    """What `fpemu.cuda` would run on; nothing else needs it."""
+    from fpemu import cuda
+
+    try:
+        device = cuda.device()
+        chip = cuda.chip_of(device.facts)
+    except MissingExtraError:
+        yield Finding("GPU", "not looked for: CuPy is not installed, and only fpemu.cuda needs it")
+    except UnsupportedError as error:
+        yield Finding("GPU", str(error), "note")
+    else:
+        facts = "; ".join(f"{name} {value}" for name, value in device.facts.items())
+        yield Finding("GPU", f"fpemu's {chip}: {facts}")
+
+
 NUMBERS = (0.1, -1.0 - 2.0**-11 - 2.0**-40, 464.0, 465.0, 65520.0, 2.0**-25, 3e-8, -0.0, 1e-40)
 MODES = ("nearest_even", "toward_negative", "to_odd")
 
@@ -208,4 +224,4 @@ def self_check() -> Iterator[Finding]:
 
 
 # The cache after the self-check, which fills it.
-PARTS = (versions, processor, threads, variables, subnormals, direction, self_check, cache)
+PARTS = (versions, processor, threads, variables, gpu, subnormals, direction, self_check, cache)

@@ -4,6 +4,9 @@ in which rounding twice is provably the same as rounding once.
 
 from __future__ import annotations
 
+import functools
+import math
+
 import numpy as np
 
 from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
@@ -12,6 +15,7 @@ from fpemu.formats import FP32, FP64, Format
 OPERATIONS = ("add", "subtract", "multiply", "divide", "sqrt")
 
 
+@functools.lru_cache(maxsize=512)
 def carrier_for(op: str, f: Format, saturation: str) -> str | None:
     """ "float32", "float64" or None: where `op` on values of `f` may be computed, then rounded.
 
@@ -62,13 +66,19 @@ def apply(op: str, operands: tuple[np.ndarray, ...], f: Format, saturation: str)
 
     own = carrier_dtype(f)
     shape = np.broadcast_shapes(*(v.shape for v in operands))
-    x, y = (_flat(v, own, shape) for v in (operands[0], operands[-1]))
     out = np.empty(shape, own)
-    run = (kernels.in_float32 if carrier == "float32" else kernels.in_float64)[op]
-    run(x, y, target_of(f, saturation, carrier=carrier), out.reshape(-1))
+    if not out.size:
+        return out
+    x = _flat(operands[0], own, shape)
+    single = operands[-1].size == 1  # a constant need not be repeated in memory
+    y = _flat(operands[-1], own, (1,) if single else shape)
+    run = kernels.in_float32 if carrier == "float32" else kernels.in_float64
+    run[op, single](x, y, target_of(f, saturation, carrier=carrier), out.reshape(-1))
     return out
 
 
 def _flat(v: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     v = np.asarray(v, dtype, order="C")
-    return np.ascontiguousarray(v if v.shape == shape else np.broadcast_to(v, shape)).reshape(-1)
+    if v.shape == shape or v.size == math.prod(shape):
+        return v.reshape(-1)
+    return np.broadcast_to(v, shape).reshape(-1)

@@ -38,6 +38,7 @@ def loaded_by(code: str) -> set[str]:
         "from fpemu.cli.main import main; main(['show', '0.1'])",
         "import fpemu; fpemu.explain('0.1', 'fp16'); fpemu.explain.fma(1, 2, 3, 'e4m3')",
         "from fpemu.cli.main import main; main(['info'])",
+        "from fpemu import cuda; cuda.chip_of, cuda.matmul",
         "from fpemu.cli.main import main; main(['explain', '2048', '+', '1', '--seed', '1'])",
         "from fpemu.cli.main import main; main(['table', 'e4m3'])",
         "from fpemu.cli.main import main; main(['policy', 'fp8_hybrid'])",

@@ -179,3 +179,24 @@ def test_what_verify_runs():
     (outcome,) = planned[0][1]()
     assert (outcome.wrong, outcome.op, outcome.judge) == (0, "matrix unit", "exact")
     assert sum(count for _, count in units.distinct()) == len(INSTRUCTIONS)
+
+
+def test_what_results_show_is_counted_and_trapped():
+    big = fp.array([[60000.0, 1.0], [0.0, 2.0**-8]], fp.FP16)
+    unit = "h100 mma accumulator=fp16"
+    with fp.trace() as t:
+        plain = fp.matmul(big, big.T, accumulate=unit)
+    assert plain.tolist() == [[np.inf, 2.0**-8], [2.0**-8, 2.0**-16]]
+    counts = {name: t.count(name, op="matmul") for name in ("values", "overflow", "subnormal")}
+    assert counts == {"values": 4, "overflow": 1, "subnormal": 1}
+    with fp.arithmetic() as ctx:
+        fp.matmul(
+            fp.array([[np.inf, 1.0]], "fp16"), fp.array([[0.0], [1.0]], "fp16"), accumulate=unit
+        )
+    assert ctx.flags == {"invalid"}
+    message = r"element \(0, 0\) of a product by h100 mma m16n8k16 fp16 -> fp16 is inf"
+    with (
+        pytest.raises(fp.TrapError, match=message),
+        fp.arithmetic(traps=["overflow"]),
+    ):
+        fp.matmul(big, big.T, accumulate=unit)

@@ -327,6 +327,10 @@ def test_parameters_are_stored_as_the_override_of_their_module_says():
             "fp16 update=remainder",
             "update=remainder and weights=fp16 clash: the remainder is the 16",
         ),
+        (
+            "bf16 update=remainder update_in=fp16",
+            "update=remainder and update_in=fp16 clash: a weight",
+        ),
         ("bf16_master update=kahan", "update=kahan and master=fp32 clash"),
         ("bf16_master update=stochastic", "update=stochastic and master=fp32 clash"),
         (

@@ -199,13 +199,41 @@ def test_lists_and_what_follows_the_input():
     assert (row.source, row.format, row.decided) == (("fp16",), "fp32", "the input's format")
 
 
-def test_a_matrix_unit_is_listed_and_not_counted():
+def test_a_matrix_unit_is_listed():
     policy = fp.Policy.parse("fp16_master accumulate='v100 mma accumulator=fp16'")
     rows = {row.place: row for row in policy.explain(nn.mlp([4, 2]), X).rows}
     row = rows["layers.0/forward/accumulate"]
-    assert (row.happens, row.counted) == ("matrix unit", False)
+    assert row.happens == "matrix unit"
     assert (row.source, row.format) == (("fp16",), "fp16")
     assert row.sums == "v100 mma accumulator=fp16"
+
+
+@pytest.mark.parametrize(
+    ("text", "step", "format", "rounding", "decided"),
+    [
+        ("bf16 update=stochastic", "result", "bf16", "stochastic", "weights=bf16"),
+        ("bf16 update=stochastic", "step", "bf16", "nearest_even", "weights=bf16"),
+        ("bf16 update=stochastic update_in=fp32", "store", "bf16", "stochastic", "weights=bf16"),
+        ("bf16 update=stochastic update_in=fp32", "result", "fp32", "nearest_even", "update_in=fp32"),
+        ("fp16_master momentum=bf16", "velocity", "bf16", "nearest_even", "momentum=bf16"),
+        ("fp16_master; @linear: master=fp64", "result", "fp64", "nearest_even",
+         "override 1 (@linear: master=fp64)"),
+        ("fp16; */update/*/result: rounding=to_odd", "result", "fp16", "to_odd",
+         "weights=fp16; override 1 (*/update/*/result: rounding=to_odd)"),
+    ],
+)  # fmt: skip
+def test_updates(text, step, format, rounding, decided):
+    model = nn.mlp([4, 2])
+    optimizer = fp.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    policy = fp.Policy.parse(text)
+    for _ in range(2):  # momentum has a velocity from the second step on
+        model.store_in(policy)
+        with policy:
+            nn.cross_entropy(model(X), Y).backward(policy.loss_scale)
+            optimizer.step(divide_by=policy.loss_scale)
+    rows = {row.place: row for row in policy.explain(model, X, optimizer=optimizer).rows}
+    row = rows[f"layers.0/update/weight/{step}"]
+    assert (row.format, row.rounding, row.decided) == (format, rounding, decided)
 
 
 def test_it_prints_and_converts():

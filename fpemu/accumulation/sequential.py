@@ -6,6 +6,7 @@ Each product is rounded to the accumulator's format, then each sum, to nearest e
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -89,6 +90,7 @@ def accumulate_products(
     return result.astype(carrier_dtype(accumulator), copy=False)
 
 
+@functools.lru_cache(maxsize=512)
 def carrier_for(fa: Format, fb: Format, f: Format, saturation: str = "none") -> str | None:
     """The carrier in which rounded multiply-adds are provably the same as exact ones, or None.
 

@@ -4,12 +4,15 @@ many there are."""
 from __future__ import annotations
 
 import concurrent.futures
+import contextvars
+import functools
 import itertools
+import os
 from collections.abc import Callable
 
 import numpy as np
 
-_LEAST_WORK = 1 << 21  # multiply-adds below which starting threads does not pay
+_LEAST_WORK = 1 << 20  # multiply-adds below which handing work to a thread does not pay
 
 
 def threads() -> int:
@@ -32,9 +35,32 @@ def in_pieces(work: Callable[[int, int], object], count: int, steps: int) -> lis
     """``work(i, j)`` for ranges that cover `count` pieces, and what it returned; `steps` is how many
     multiply-adds that is in all."""
     parts = min(threads(), count)
-    if parts < 2 or steps < _LEAST_WORK:
+    if parts < 2 or steps < _LEAST_WORK or _inside.get():
         return [work(0, count)]
     ends = np.linspace(0, count, parts + 1).astype(int).tolist()
     work(0, 0)  # compiles, if need be, before there are threads
-    with concurrent.futures.ThreadPoolExecutor(parts) as pool:
-        return list(pool.map(lambda piece: work(*piece), itertools.pairwise(ends)))
+    first, *rest = itertools.pairwise(ends)
+    handed = [_helpers(parts - 1).submit(_one, work, *piece) for piece in rest]
+    try:
+        mine = work(*first)
+    finally:  # arrays that a helper writes to must not be let go before it is done
+        concurrent.futures.wait(handed)
+    return [mine, *(piece.result() for piece in handed)]
+
+
+# A helper that hands work to helpers might wait for itself.
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("fpemu_helper", default=False)
+
+
+def _one(work: Callable[[int, int], object], i: int, j: int) -> object:
+    _inside.set(True)
+    return work(i, j)
+
+
+@functools.cache
+def _helpers(count: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Threads that wait for work, kept because starting them takes as long as a small product."""
+    return concurrent.futures.ThreadPoolExecutor(count, thread_name_prefix="fpemu")
+
+
+os.register_at_fork(after_in_child=_helpers.cache_clear)  # a child of a fork has none of them

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fpemu.arrays import asarray
+from fpemu.autograd import places
+from fpemu.autograd.site import plain_site
 from fpemu.autograd.tensor import Tensor
 from fpemu.errors import FpemuError
+from fpemu.formats import FP64
 from fpemu.random import Stream
 
 
@@ -29,9 +32,25 @@ def check_grad(
 
     `function` takes one FP64 tensor per array of `inputs` and returns a scalar tensor. For random
     directions v, <gradient, v> is compared with (f(x + step v) - f(x - step v)) / (2 step), up to
-    `tolerance` relative to the larger of the two and 1. Everything must run in FP64.
+    `tolerance` relative to the larger of the two and 1. Inside, everything that asks the policy runs
+    in FP64.
+
+    >>> check_grad(lambda x: (x.exp() * x).sum(), [np.array([0.5, -1.0])])
+    >>> from fpemu.autograd import Operation
+    >>> wrong = Operation("cube", lambda site, x: (x * x * x, x), lambda site, x, g, needed: (g * x,))
+    >>> check_grad(lambda x: wrong(x).sum(), [np.array([2.0])])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    fpemu.autograd.check.GradientMismatchError: gradient of input 0: analytic ...
     """
-    stream = Stream(seed, "check_grad")
+    token = places.provide(lambda place, operation, formats: plain_site(place, FP64))
+    try:
+        _check(function, inputs, step, tolerance, directions, Stream(seed, "check_grad"))
+    finally:
+        places.withdraw(token)
+
+
+def _check(function, inputs, step: float, tolerance: float, directions: int, stream) -> None:
     tensors = [Tensor(asarray(np.asarray(x, np.float64)), requires_grad=True) for x in inputs]
     function(*tensors).backward()
     for index, x in enumerate(inputs):

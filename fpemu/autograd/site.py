@@ -365,7 +365,7 @@ def _with(rule: Cast, change: Mapping[str, Any]) -> Cast:
 
 def _multiply(a: Array, b: Array, model: Accumulator | Instruction, *, place: str, op: str):
     if isinstance(model, Instruction):
-        return matrix_units.multiply(a._values, b._values, model)
+        return matrix_units.multiply_watched(a._values, b._values, model, place=place, op=op)
     formats = (a.format, b.format)
     return accumulation.accumulate(a._values, b._values, formats, model, place=place, op=op)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fpemu import exact, text
 from fpemu.cli.models import parsed
-from fpemu.cli.options import names, print_json
+from fpemu.cli.options import integer, names, print_json
 from fpemu.errors import ArgumentError, unknown
 from fpemu.formats import NAMED
 
@@ -21,7 +21,7 @@ def compare(a: Any, b: Any, wanted: str, as_json: bool) -> int:
 
     from fpemu import linalg
 
-    said = list(dict.fromkeys(name for name in names(wanted) if name))
+    said = _said(wanted)
     chosen = _models(said, a.format)
     results = [linalg.matmul(a, b, accumulate=m, out=m.result_format).reshape(-1) for m in chosen]
     values = [np.asarray(r.to_numpy(), np.float64) for r in results]
@@ -57,6 +57,31 @@ def compare(a: Any, b: Any, wanted: str, as_json: bool) -> int:
     else:
         _print(said, facts, len(apart), shape, first)
     return 0
+
+
+def follow(a: Any, b: Any, wanted: str, element: str, as_json: bool) -> int:
+    """Print, for one element of the product, every model's accumulator step by step and where they part."""
+    from fpemu.explaining import explain
+
+    said, place = _said(wanted), element.split(",")
+    _models(said, a.format)
+    if len(place) != 2:
+        raise ArgumentError(f"--explain takes the row and column of an element, got {element!r}")
+    i, j = (
+        integer(part, "--explain", low=0, high=size - 1)
+        for part, size in zip(place, (a.shape[0], b.shape[1]), strict=True)
+    )
+    told = explain.matrix_chain(a[i], b[:, j], said)
+    if as_json:
+        print_json({"index": [i, j], "format": a.format.name, **told.facts})
+    else:
+        print(f"element ({i}, {j}) of the product")
+        print(told)
+    return 0
+
+
+def _said(wanted: str) -> list[str]:
+    return list(dict.fromkeys(name for name in names(wanted) if name))
 
 
 def _models(said: list[str], f: Any) -> list[Any]:
@@ -104,6 +129,8 @@ def _print(said: list[str], facts: list[dict[str, Any]], apart: int, shape, firs
     if first:
         body = [[str(tuple(one["index"])), *one["codes"]] for one in first]
         print(text.table(["index", *said], body))
+        at = ",".join(map(str, first[0]["index"]))
+        print(f"--explain {at} follows the first of them step by step")
     print("wrong: not the exact sum rounded once. Emulated, not run on these chips.")
 
 

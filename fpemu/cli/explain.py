@@ -34,7 +34,8 @@ def add_parser(commands) -> None:
         help="why a number or an operation rounds as it does, step by step",
         description="Explain one rounding (464 --format e4m3) or one operation: 2048 + 1, "
         "1 / 3, 3 x 0.1 (a bare * is the shell's), sqrt 2, fma 3 5 0.1; or a sum, step by step: "
-        "sum 1 --repeat 4096, sum 60000 0.1 0.2 --model 'fp16 kahan', sum terms.npy.",
+        "sum 1 --repeat 4096, sum 60000 0.1 0.2 --model 'fp16 kahan', sum terms.npy; or a step of a "
+        "matrix unit: matrix-step 1,-1,2^-10 1,1,2^-15 --unit a100 --svg window.svg.",
     )
     parser.add_argument("words", nargs="+", metavar="X", help="a number, or an operation on some")
     parser.add_argument("--format", default="fp16", help="the format (default fp16)")
@@ -49,6 +50,15 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--model", metavar="TEXT", help="sum: the accumulation model, for example 'fp32 blocked:64'"
     )
+    parser.add_argument("--unit", help="matrix-step: the matrix unit (default h100)")
+    parser.add_argument("--c", metavar="X", help="matrix-step: the accumulator (default 0)")
+    for operand in "ab":
+        parser.add_argument(
+            f"--scales-{operand}",
+            metavar="X,X",
+            help=f"matrix-step: the scales of {operand}'s blocks (MX, NVFP4)",
+        )
+    parser.add_argument("--svg", metavar="FILE", help="matrix-step: write a picture of the window")
     add_json(parser)
     allow_negative_numbers(parser)
     parser.set_defaults(run=run)
@@ -66,14 +76,14 @@ def run(options: argparse.Namespace) -> int:
         said = getattr(options, name)
         option = f"--{name.replace('_', '-')}"
         settings[name] = None if said is None else integer(said, option, low=low, high=high)
+    _refuse(options)
     if options.words[0] == "sum":
         told = _sum(options, settings)
+    elif options.words[0] == "matrix-step":
+        from fpemu.cli import matrix_step
+
+        told = matrix_step.told(options, settings)
     else:
-        for name in ("repeat", "model"):
-            if getattr(options, name) is not None:
-                raise ArgumentError(
-                    f"--{name} goes with sum, for example: explain sum 1 --repeat 4096"
-                )
         op, operands = understood(options.words)
         asked: Any = getattr(explain, op) if op else explain
         told = asked(*operands, options.format, **settings)
@@ -82,6 +92,25 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(told)
     return 0
+
+
+# Options that only one of the commands takes, and an example of it.
+_OF = {
+    "sum": ("sum 1 --repeat 4096", ("repeat", "model")),
+    "matrix-step": (
+        "matrix-step 1,2 3,4 --unit a100",
+        ("unit", "c", "scales_a", "scales_b", "svg"),
+    ),
+}
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    for command, (example, own) in _OF.items():
+        for name in own:
+            if getattr(options, name) is not None and options.words[0] != command:
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')} goes with {command}, for example: explain {example}"
+                )
 
 
 def _sum(options: argparse.Namespace, settings: dict[str, Any]) -> Any:

@@ -27,6 +27,11 @@ def add_parser(commands) -> None:
         metavar="NAMES",
         help="instead: where chips and models differ, for example v100,a100,h100,fp32",
     )
+    parser.add_argument(
+        "--explain",
+        metavar="I,J",
+        help="with --compare: follow one element of the result through the steps of every chip",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -46,7 +51,11 @@ def run(options: argparse.Namespace) -> int:
             "exact ones"
         )
     if options.compare is not None:
+        if options.explain is not None:
+            return chips.follow(a, b, options.compare, options.explain, options.json)
         return chips.compare(a, b, options.compare, options.json)
+    if options.explain is not None:
+        raise ArgumentError("--explain goes with --compare, for example: --compare v100,h100,fp32")
     chosen = models.parsed(options.model or [f"{f.name} sequential", "fp32 sequential"], f)
     rows = [[Fraction(v) for v in row] for row in a.tolist()]
     columns = [[Fraction(v) for v in column] for column in b.T.tolist()]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from fpemu.errors import ArgumentError
@@ -83,3 +85,16 @@ def read_array(name: str) -> Any:
         return arrays.load(name)
     except OSError as error:
         raise ArgumentError(f"cannot read {name!r}: {error.strerror or error}") from None
+
+
+def write_text(name: str, text: str) -> None:
+    """Write a file whole or not at all; `ArgumentError` where it cannot be."""
+    path = Path(name)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise ArgumentError(f"cannot write {name!r}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from fpemu import text
 from fpemu.cli.options import add_json, print_json, say
@@ -36,6 +37,16 @@ def add_parser(commands) -> None:
         action="store_true",
         help="instead: matrix units, and against MMA-Sim where mmasim is installed",
     )
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="instead: matrix units against this machine's GPU, through CuPy (not yet run on hardware)",
+    )
+    parser.add_argument(
+        "--record",
+        metavar="DIR",
+        help="with --gpu: write what the chip computed to files, which fpemu.cuda.replay reads",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -46,6 +57,10 @@ def run(options: argparse.Namespace) -> int:
 
     if options.peers:
         return _peers(options.json)
+    if options.gpu:
+        return _gpu(options)
+    if options.record:
+        raise ArgumentError("--record goes with --gpu")
     formats = [as_format(name) for name in options.formats] or list(NAMED.values())
     operations = options.op or list(verify.OPERATIONS)
     for op in operations:
@@ -106,3 +121,45 @@ def _peers(as_json: bool) -> int:
         ]
         print(text.table(header, rows, left=True))
     return 1 if any(peers.differ(a.ours, a.right) for a in answers) else 0
+
+
+def _gpu(options: argparse.Namespace) -> int:
+    """Print a row per kernel; exit status 1 if the chip and the emulation differ."""
+    from fpemu import cuda
+    from fpemu.verify import gpu
+
+    device = cuda.device()
+    say(f"{device.facts['name']}, compared as fpemu's {cuda.chip_of(device.facts)}")
+    if options.record:
+        _make(options.record)
+    found = []
+    for row in gpu.rows(
+        device, count=100_000 if options.exhaustive else 10_000, folder=options.record
+    ):
+        found.append(row)
+        say(f"{row.kernel}: {'refused' if row.refused else f'{row.mismatches} mismatches'}")
+    if options.json:
+        print_json({"device": device.facts, "kernels": [asdict(row) for row in found]})
+    else:
+        header = ("kernel", "instruction", "probes", "samples", "NaN", "mismatches")
+        table = [
+            [r.kernel, r.instruction, str(r.probes), str(r.samples), r.nans, _said(r)]
+            for r in found
+        ]
+        print(text.table(header, table))
+        for row in found:
+            if row.refused or row.first:
+                print(f"{row.kernel} ({row.instruction}): {row.refused or row.first}")
+    return 1 if any(row.wrong for row in found) else 0
+
+
+def _make(folder: str) -> None:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"cannot make the folder {folder!r}: {error.strerror}") from None
+
+
+def _said(row) -> str:
+    said = "refused" if row.refused else str(row.mismatches)
+    return f"{said} (not decisive)" if row.library else said

@@ -16,16 +16,19 @@ _WORD = {"0": "zeros", "1": "ones", " ": ""}
 
 @dataclass(frozen=True)
 class Row:
-    """A binary number shown from its leading digit down to ``2**last``, behind a label."""
+    """A binary number shown from its leading digit down to ``2**last``, behind a label, with a bar behind
+    the digit of ``2**place`` (None: where `aligned` has it)."""
 
     label: str
     negative: bool
     magnitude: Fraction
     last: int
+    place: int | None = None
 
 
-def aligned(rows: list[Row], place: int) -> list[str]:
-    """The rows as text of equal columns; a bar stands behind the digits of ``2**place``.
+def aligned(rows: list[Row], place: int | None = None) -> list[str]:
+    """The rows as text of equal columns; a bar stands behind the digits of ``2**place``, or of each row's
+    own.
 
     Long stretches of equal columns are cut short and counted.
 
@@ -35,18 +38,31 @@ def aligned(rows: list[Row], place: int) -> list[str]:
     b  -   |  1
     >>> print(*aligned([Row("s", False, 1 + Fraction(1, 2**40), -40)], -10))
     s  + 10000000000|00 ...25 zeros... 001
+    >>> print(*aligned([Row("a", False, Fraction(7), 0, 1), Row("b", False, Fraction(7), 0, 0)]), sep="\\n")
+    a  + 11|1
+    b  + 11 1|
     """
-    top = max([place, *map(_leading, rows)])
-    low = min([place, *(row.last for row in rows)])
-    bar = top - place + 1
-    lines = [_digits(row, top, low) for row in rows]
-    columns = zip(*(f"{line[:bar]}|{line[bar:]}" for line in lines), strict=True)
+    bars = {place if row.place is None else row.place for row in rows} - {None}
+    places = sorted((bar for bar in bars if bar is not None), reverse=True)
+    top = max([*places, *map(_leading, rows)])
+    low = min([*places, *(row.last for row in rows)])
+    lines = [_barred(row, top, low, places, place) for row in rows]
+    columns = zip(*lines, strict=True)
     pieces = ["".join(piece) for piece in zip(*map(_shortened, _stretches(columns)), strict=True)]
     width = max(len(row.label) for row in rows)
     return [
         f"{row.label:{width}}  {'-' if row.negative else '+'} {piece}".rstrip()
         for row, piece in zip(rows, pieces, strict=True)
     ]
+
+
+def _barred(row: Row, top: int, low: int, places: list[int], place: int | None) -> str:
+    """The digits of a row with a column for every bar, in which only its own is drawn."""
+    digits, own = _digits(row, top, low), place if row.place is None else row.place
+    for count, at in enumerate(places):
+        cut = top - at + 1 + count
+        digits = f"{digits[:cut]}{'|' if at == own else ' '}{digits[cut:]}"
+    return digits
 
 
 def _leading(row: Row) -> int:

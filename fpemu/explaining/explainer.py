@@ -243,32 +243,79 @@ class Explainer:
         return explain_sum(x, f, accumulate, order, product, start, out, options)
 
     def matrix_step(
-        self, a: object, b: object, c: object = 0.0, unit: object = "h100", *, f: object = None
+        self,
+        a: object,
+        b: object,
+        c: object = 0.0,
+        unit: object = "h100",
+        *,
+        f: object = None,
+        scales: object = None,
     ) -> Explanation:
-        """Explain one step of a matrix unit: the exponents of products and accumulator, the alignment to
-        the largest, the bits that are cut off, the integer sum, its rounding, and what FP32 would give.
+        """Explain one step of a matrix unit: the exponents of products and accumulator, the alignment, the
+        bits that are cut off, the sum and its rounding, what FP32 would give and why that is another number.
 
         Parameters
         ----------
-        a, b : the operands, shape (k,), k at most the products of one step: Arrays, NumPy arrays whose
-            dtypes are formats, or with `f` any numbers.
+        a, b : the operands, shape (k,), k at most the products of one step (8 where a step is a fused
+            multiply-add): Arrays, NumPy arrays whose dtypes are formats, or with `f` any numbers.
         c : the accumulator, a number that is first rounded to the unit's accumulator format.
-        unit : a matrix unit of NVIDIA's with truncating steps, or its text.
+        unit : a matrix unit, or its text.
         f : the operands' format, to which they are first rounded.
+        scales : for block-scaled instructions two sequences, the scales of a's blocks and of b's: Arrays,
+            or numbers that are rounded to E8M0, those of blocks of 16 to E4M3.
 
-        Returns text as `explain` gives it; `result` is what ``fp.dot(a, b, c, accumulate=unit)`` gives.
+        Returns text as `explain` gives it, whose `svg` is a picture of the window; `result` is what
+        ``fp.dot(a, b, c, accumulate=unit)`` gives, with `scales` what `fp.scaled_matmul` gives. Reasons
+        are tried: with the named rules taken out the step does give the exact sum rounded once.
         NaN and infinities decide before any sum. Raises `ArgumentError` for vectors that do not fit, and
-        `UnsupportedError` for formats that the unit does not take and units without such a step.
-        Source: see `fpemu.exact.matrix_units`.
+        `UnsupportedError` for formats that the unit does not take.
+        Source: see `fpemu.exact.matrix_units` and `fpemu.exact.scaled_units`.
 
         >>> import fpemu as fp
         >>> told = fp.explain.matrix_step([1, -1, "2^-25"], [1, 1, 1], unit="a100", f="bf16")
         >>> told.result, told.facts["kept"]
         (0.0, [16777216, -16777216, 0, 0])
+        >>> print(told.facts["why"][0])
+        the exact sum rounded once is 2.9802322387695312e-08; with the bits that p2 lost it would be that
         """
-        from fpemu.explaining.matrix_steps import explain_step
+        from fpemu.explaining.matrix_steps.telling import explain_step
 
-        return explain_step(a, b, c, unit, f)
+        return explain_step(a, b, c, unit, f, scales)
+
+    def matrix_chain(
+        self,
+        a: object,
+        b: object,
+        units: object = ("v100", "a100", "h100", "fp32"),
+        c: object = 0.0,
+        *,
+        f: object = None,
+    ) -> Explanation:
+        """Explain a dot product on several chips, step by step: the accumulator after each, what was cut off
+        and rounded away, and after which step any two of them part.
+
+        Parameters
+        ----------
+        a, b : the operands, shape (k,), as `matrix_step` takes them, up to 2**14 products.
+        units : matrix units, accumulation models, formats, or their texts. Loops are followed where they
+            have one accumulator; of other orders there is the result.
+        c : the accumulator to begin with, first rounded to each model's accumulator format.
+        f : the operands' format, to which they are first rounded.
+
+        Returns text as `explain` gives it; `facts` has every step, while the text leaves out the middle of
+        long chains. Results are those of ``fp.dot(a, b, c, accumulate=unit)``; `result` is the last one's.
+        Raises `ArgumentError` as `matrix_step` does and for random rounding, `UnsupportedError` for formats
+        that a unit does not take.
+
+        >>> import fpemu as fp
+        >>> told = fp.explain.matrix_chain([1, "2^-24", -1], [1, 1, 1], ["v100", "h100"], f="fp16")
+        >>> [chain["result"] for chain in told.facts["chains"]], told.facts["partings"][0]["products"]
+        (['0.0', '5.960464477539063e-08'], 3)
+        """
+        from fpemu.explaining.matrix_steps.chains import explain_chain
+
+        return explain_chain(a, b, units, c, f)
 
 
 def _operation(op: str, operands: tuple[object, ...], f: object, options: dict) -> Explanation:

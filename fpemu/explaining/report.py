@@ -15,17 +15,23 @@ class Explanation(Shown):
     """The text of an explanation, which notebooks show as a table with coloured bits.
 
     `facts` is the same as data (what ``--json`` prints), `result` the value that came out, None
-    where there is none: NaN refused, or left to chance.
+    where there is none: NaN refused, or left to chance. `svg` is a picture, "" where there is none.
     """
 
     facts: dict[str, Any]
     result: Real | None
+    svg: str
 
     @classmethod
     def of(
-        cls, title: str, sections: list[Section], facts: dict[str, Any], result: Real | None
+        cls,
+        title: str,
+        sections: list[Section],
+        facts: dict[str, Any],
+        result: Real | None,
+        svg: str = "",
     ) -> Explanation:
-        """The explanation under a title, section by section."""
+        """The explanation under a title, section by section, with a picture in notebooks."""
         width = max(len(label) for label, _ in sections)
         lines = [title]
         for label, content in sections:
@@ -34,8 +40,8 @@ class Explanation(Shown):
                 lines.append(f"{'' if i else label:{width}}  {text}".rstrip())
         rows: list[list[list[Line]]] = [[[[label]], content] for label, content in sections]
         head = f'<div style="font-weight:bold">{inline([title])}</div>'
-        made = cls("\n".join(lines), f"<div>{head}{table([], rows)}</div>")
-        made.facts, made.result = facts, result
+        made = cls("\n".join(lines), f"<div>{head}{svg}{table([], rows)}</div>")
+        made.facts, made.result, made.svg = facts, result, svg
         return made
 
 

@@ -74,7 +74,7 @@ def run(
 ) -> np.ndarray:
     """``start + a @ b`` by the model, for carriers of shapes (m, k), (k, n) and (m, n)."""
     if isinstance(model, Instruction):
-        return matrix_units.multiply(a, b, model, start)
+        return matrix_units.multiply_watched(a, b, model, start, op=op)
     return accumulation.accumulate(a, b, formats, model, start, op=op)
 
 

@@ -6,3 +6,4 @@ From published measurements and simulators; fpemu has not been run against the h
 from fpemu.matrix_units.instruction import Instruction
 from fpemu.matrix_units.run import multiply
 from fpemu.matrix_units.unit import MatrixUnit, every_instruction, is_written, matrix_unit
+from fpemu.matrix_units.watched import multiply_watched

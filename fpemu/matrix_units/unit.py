@@ -186,8 +186,9 @@ def matrix_unit(
         order in FP32 (cuBLASLt's split-K).
 
     The numbers come from published measurements and simulators, not from runs on hardware by fpemu; for
-    each instruction `Instruction.evidence` says which. Signs and payloads of NaN are not kept. Nothing
-    that happens inside is counted by a trace, raises a flag or is trapped.
+    each instruction `Instruction.evidence` says which. Signs and payloads of NaN are not kept. A
+    trace counts, and flags and traps know, what results show: overflow and invalid, not what was cut off
+    inside.
     Raises `ArgumentError` for an unknown name, listing the known ones, and when the unit is used on
     formats that it does not take `UnsupportedError`.
 

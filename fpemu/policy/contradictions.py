@@ -98,6 +98,11 @@ def _check_update(policy: Policy) -> None:
             f"update=remainder and weights={weights} clash: the remainder is the 16 bits that BF16 lacks of "
             "FP32; write weights=bf16, or another update"
         )
+    if update == "remainder" and policy.update_in not in (None, FP32):
+        raise ArgumentError(
+            f"update=remainder and update_in={policy.update_in} clash: a weight and its remainder are a number "
+            "of FP32; write update_in=fp32, or another update"
+        )
     wide = master is not None and master.precision >= FP32.precision
     if update in ("kahan", "stochastic") and wide:
         raise ArgumentError(

@@ -38,7 +38,7 @@ class Row:
     """One place and what happens there.
 
     `source` are the formats of what comes in, `format` that of what goes out; `happens` is "rounded",
-    "as it is" (it has the format already), or "matrix unit" (nothing of what it does inside is
+    "as it is" (it has the format already), or "matrix unit" (of what it does inside only the results are
     counted); `sums` is how products or steps are accumulated; `scaling` the rule by which an operand is
     scaled before it is rounded; `decided` the word of the policy that says so; `counted` whether a
     trace counts values here.
@@ -324,7 +324,6 @@ class _RecordingSite(Site):
             formats or (),
             happens="matrix unit" if unit else "rounded",
             sums=str(rule.model),
-            counted=not unit,
         )
         return model
 
@@ -333,20 +332,29 @@ def _outside(
     policy: Policy, trace: events.Trace, known: set[str], kinds: dict[str, str]
 ) -> Iterator[Row]:
     """Rows for what is counted outside of operations: by the trace, and by the policy of the parameter."""
-    for counted in trace.to_dicts():
+    rows = trace.to_dicts()
+    counted_at = {row["place"] for row in rows}
+    for counted in rows:
         place, op, f = str(counted["place"]), str(counted["op"]), str(counted["format"])
         if place in known or op in ("absorbed", "asarray") or not place:
             continue
-        module, kind, decided = _whose(policy, place, kinds)
+        module, kind = _whose(place, kinds)
         here, rest = policy.at(module, kind), place.removeprefix(f"{module}/")
         how = {name: getattr(here, name) for name in ("rounding", "saturation", "subnormals")}
+        decided = why.outside(policy, module, kind, rest, f)
         if op == "init":  # parameters are stored as they are loaded, rounded to nearest
             how |= {"rounding": "nearest_even", "subnormals": "gradual"}
         else:
             line = why.line_of_places(policy, module, kind, rest)
             if line is not None:
                 how |= {name: value for name, value in line[1].changes if name in how}
-                decided = f"{decided}; override {line[0]} ({line[1]})"
+                said = f"override {line[0]} ({line[1]})"
+                sets = "format" in dict(line[1].changes) and not rest.endswith("store")
+                decided = said if sets else f"{decided}; {said}"
+            if op == "update" and here.update == "stochastic":
+                weight, _, step = place.rpartition("/")
+                last = "store" if f"{weight}/store" in counted_at else "result"
+                how |= {"rounding": "stochastic"} if step == last else {}
         yield Row(
             place=place,
             role=op,
@@ -360,13 +368,9 @@ def _outside(
         )
 
 
-def _whose(policy: Policy, place: str, kinds: dict[str, str]) -> tuple[str, str, str]:
-    """The module that a place outside of operations belongs to, its kind, and the deciding word."""
+def _whose(place: str, kinds: dict[str, str]) -> tuple[str, str]:
+    """The module that a place outside of operations belongs to, and its parameter's kind."""
     module, _, rest = place.partition("/")
     first, _, more = rest.partition("/")
-    name = more.partition("/")[0] if first in ("init", "update") else first
-    kind = kinds.get(f"{module}/{name}", "")
-    if place.endswith("gradient_sum"):
-        named = "gradient_sum" if policy.at(module, kind).gradient_sum else "gradients"
-        return module, kind, why.field(policy, module, kind, named)
-    return module, kind, why.storage(policy, module, kind)
+    name = more.partition("/")[0] if first in ("init", "update", "clip") else first
+    return module, kinds.get(f"{module}/{name}", "")

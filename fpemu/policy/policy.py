@@ -51,7 +51,8 @@ class Policy:
     gradient_sum   gradients of parameters added over uses and micro-batches; None: as they come
     momentum       the optimizer's first moments (velocities); None: as the stored weights
     variance       its second moments (mean squares); None: as the stored weights
-    update_in      the format in which the optimizer computes; None: as the stored weights
+    update_in      the format in which an update is computed, as in one fused kernel; None: step by
+                   step in the format of the stored weights
     update         "plain"; "kahan" (with a running correction); "stochastic" (rounded at random);
                    "remainder" (the 16 bits that BF16 weights lack are kept apart)
     loss_scale     the loss gradient is multiplied by it and divided out again before the update

@@ -90,16 +90,27 @@ def _of_role(policy: Policy, here: Policy, place: str, operation: str, role: str
     return _from(policy, place, operation, role, f"{role}={written(getattr(here, role))}")
 
 
-def storage(policy: Policy, module: str, kind: str) -> str:
-    """The word that says in which format the parameters of a module are stored."""
+def outside(policy: Policy, module: str, kind: str, where: str, f: str) -> str:
+    """The word behind the format `f` at a place outside of operations: where parameters are stored,
+    gradients added, weights updated."""
     here = policy.at(module, kind)
-    return _of_role(policy, here, module, kind, "master" if here.master else "weights")
+    name = "master" if here.master else "weights"
+    step = where.rpartition("/")[2]
+    if step == "gradient_sum":
+        name = "gradient_sum" if here.gradient_sum else "gradients"
+    elif where.startswith("update/") and step != "store":
+        moment = "variance" if _SQUARES & set(step.split("_")) else "momentum"
+        if f == str(getattr(here, moment)) and f != str(here.storage) and f != str(here.update_in):
+            name = moment
+        elif here.update_in and not step.endswith("_store"):
+            name = "update_in"
+    elif where.startswith("clip/"):
+        name = "gradients"
+    return _of_role(policy, here, module, kind, name)
 
 
-def field(policy: Policy, module: str, kind: str, name: str) -> str:
-    """The word that gives the field `name` for a module's parameters."""
-    here = policy.at(module, kind)
-    return _from(policy, module, kind, name, f"{name}={written(getattr(here, name))}")
+# Words in the names of steps whose results are kept as second moments.
+_SQUARES = {"variance", "sum", "square", "sq", "largest"}
 
 
 def _from(policy: Policy, module: str, operation: str, name: str, word: str) -> str:
