@@ -338,14 +338,14 @@ def test_parameters_are_stored_as_the_override_of_their_module_says():
             "in the override '@tanh: weights=fp32': update=remainder and weights=fp32 clash",
         ),
         (
-            "fp16 loss_scale=2^20",
+            "fp16 saturation=finite loss_scale=2^20",
             "loss_scale=1048576 and loss=fp16 clash: the gradient of the loss starts as the loss scale in "
-            "fp16, and that lies beyond its largest value 65504",
+            "fp16, where it becomes 65504; its numbers go from 5.96046e-08 to 65504",
         ),
         (
             "fp16 loss_scale=2^-30",
-            "loss=fp16 clash: the gradient of the loss starts as the loss scale in "
-            "fp16, and that rounds to 0 there, whose smallest value is 5.96046e-08",
+            "loss=fp16 clash: the gradient of the loss starts as the loss scale in fp16, where it becomes "
+            "0; its numbers",
         ),
         (
             "fp16_master accumulate='h100 wgmma' weights=fp32",
@@ -401,6 +401,8 @@ def test_contradictions_name_both_words(text, message):
         "bf16 update=remainder",
         "bf16 update=kahan master=fp16",
         "fp16 loss_scale=2^15",
+        "fp16 loss_scale=2^20",
+        "fp16 loss=e4m3 loss_scale=2^20",
         "fp16 accumulate='v100 mma' weights=fp32; */forward/weight: format=fp16",
         "fp16 accumulate='v100 mma' weights=fp32 fp32=linear",
         "fp16 accumulate.forward='v100 mma' weights.input_grad=fp32",

@@ -171,7 +171,7 @@ class Optimizer:
         found = self._cache.get(p)
         if found is None or found[:3] != (policy, saturation, p.data.format):
             own = policy.of(p)
-            stored = storage_of(own.update, p.data, own.update_in)
+            stored = storage_of(own.update, p.data)
             made = of_weight(policy, p.name, stored, kind=p.kind, saturation=saturation)
             made.rule = own.update
             found = self._cache[p] = (policy, saturation, p.data.format, made)

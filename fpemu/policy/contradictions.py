@@ -15,6 +15,7 @@ from fpemu.matrix_units import MatrixUnit
 from fpemu.policy import lists, passes
 from fpemu.policy.override import Override
 from fpemu.policy.values import written
+from fpemu.reals import is_finite
 
 if TYPE_CHECKING:
     from fpemu.policy.policy import Policy
@@ -113,17 +114,16 @@ def _check_update(policy: Policy) -> None:
 
 
 def _check_loss_scale(policy: Policy) -> None:
-    f = policy.loss
-    if exact.round_to(policy.loss_scale, f) > 0 and policy.loss_scale <= f.max:
+    """The gradient of the loss starts as the loss scale, in the loss's format. That it overflows to infinity
+    or NaN shows in a run; that it becomes another number would not."""
+    f, scale = policy.loss, policy.loss_scale
+    start = exact.round_to(scale, f, saturation=policy.saturation)
+    if (start > 0 and scale <= f.max) or not is_finite(start):
         return
-    why = (
-        f"rounds to 0 there, whose smallest value is {float(f.smallest_subnormal):g}"
-        if policy.loss_scale < 1
-        else f"lies beyond its largest value {float(f.max):g}"
-    )
     raise ArgumentError(
-        f"loss_scale={written(policy.loss_scale)} and loss={f} clash: the gradient of the loss starts as the "
-        f"loss scale in {f}, and that {why}"
+        f"loss_scale={written(scale)} and loss={f} clash: the gradient of the loss starts as the loss scale in "
+        f"{f}, where it becomes {float(start):g}; its numbers go from {float(f.smallest_subnormal):g} to "
+        f"{float(f.max):g}"
     )
 
 
