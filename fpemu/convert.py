@@ -253,6 +253,9 @@ def _round_in_kernel(values, f, rounding, saturation, subnormals, chance, out) -
     elif in32:
         mode += _kind_of_overflow(target, rounding)
         kernels.stochastic32[mode](source, target, flat, *chance.words, chance.random_bits)
+    elif chance.random_bits <= 31 and chance.variant == "A":
+        random = (*chance.words, chance.random_bits)
+        kernels.stochastic64_short[mode](source, target, flat, *random)
     else:
         kernels.stochastic64[mode](source, target, flat, *chance.words, *chance.choice)
 

@@ -122,7 +122,10 @@ def apply_between(
     watched = convert.watched()
     if moderate and product and has_step64(f) and f.precision + random <= 51:
         with np.errstate(all="ignore"):
-            source, inexact = residual.odd(op, *wide)
+            if watched:
+                source, inexact = residual.odd(op, *wide)
+            else:
+                source = residual.odd_only(op, *wide)
         if rounding == "toward_negative":
             source = residual.minus_zero_of_cancellation(op, source, *wide)
         out = round_to(source, f, **settings, chance=chance, count=False)
@@ -215,6 +218,8 @@ def _exact_enough(op, wide, f, rounding, chance, watched):
     changed: np.ndarray | None = None
     if _is_exact_in_float64(op, f):
         source = np.asarray(residual.NUMPY[op](*wide))
+    elif not watched:
+        source = residual.odd_only(op, *wide)
     else:
         source, changed = residual.odd(op, *wide)
     if rounding == "toward_negative":

@@ -81,4 +81,4 @@ def _flat(v: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     v = np.asarray(v, dtype, order="C")
     if v.shape == shape or v.size == math.prod(shape):
         return v.reshape(-1)
-    return np.broadcast_to(v, shape).reshape(-1)
+    return np.ascontiguousarray(np.broadcast_to(v, shape)).reshape(-1)

@@ -8,6 +8,8 @@ from oracles import assert_same
 
 import fpemu as fp
 from fpemu import exact, nn
+from fpemu.autograd import draws
+from fpemu.autograd import operations as table
 from fpemu.autograd.check import GradientMismatchError, check_grad
 from fpemu.autograd.operations import CONCATENATE, CROSS_ENTROPY, LINEAR, RELU, TABLE
 from fpemu.autograd.site import plain_site
@@ -55,16 +57,95 @@ CHECKS = {
     "sum": (lambda a: squared(a.sum(axis=(0, -1))), [rng.standard_normal((2, 3, 2))]),
     "mean": (lambda a: squared(a.mean(axis=1, keepdims=True)), [A2]),
     "cross_entropy": (lambda z: CROSS_ENTROPY(z, targets=TARGETS), [rng.standard_normal((4, 5))]),
+    "softmax": (lambda a: squared(a.softmax(0)), [A2]),
+    "log_softmax": (lambda a: squared(a.log_softmax()), [A2]),
+    "layer_norm": (
+        lambda x, w, b: squared(table.LAYER_NORM(x, w, b, shape=(2, 3))),
+        [rng.standard_normal((2, 2, 3)) for _ in range(1)] + [rng.random((2, 3)) for _ in range(2)],
+    ),
+    "rms_norm": (
+        lambda x, w: squared(table.RMS_NORM(x, w, shape=(4,))),
+        [A2, rng.random(4) + 0.5],
+    ),
+    "group_norm": (
+        lambda x, w, b: squared(table.GROUP_NORM(x, w, b, groups=2)),
+        [rng.standard_normal((2, 4, 3)), rng.random(4) + 0.5, rng.random(4)],
+    ),
+    "batch_norm": (
+        lambda x, w, b: squared(table.BATCH_NORM(x, w, b)),
+        [rng.standard_normal((3, 2, 2)), rng.random(2) + 0.5, rng.random(2)],
+    ),
+    "embedding": (
+        lambda w: squared(table.EMBEDDING(w, indices=np.array([[2, 0], [2, 2]]))),
+        [A2],
+    ),
+    "dropout": (lambda a: squared(dropped(a)), [A2]),
+    "scale": (lambda a: squared(table.SCALE(a, factor=0.3)), [A2]),
+    "leaky_relu": (lambda a: squared(table.LEAKY_RELU(a, negative_slope=0.3)), [A2]),
+    "absolute": (lambda a: squared(a.abs() + a), [A2]),
+    "gelu": (lambda a: squared(table.GELU(a)), [A2]),
+    "gelu_tanh": (lambda a: squared(table.GELU_TANH(a)), [A2]),
+    "silu": (lambda a: squared(table.SILU(a)), [A2]),
+    "softplus": (lambda a: squared(table.SOFTPLUS(a, beta=2.0, threshold=1.0)), [A2]),
+    "power": (lambda a: squared(a**2.5), [P2]),
+    "masked_fill": (lambda a: squared(table.MASKED_FILL(a, mask=A2 > 0, value=3.0)), [A2]),
+    "nll_loss": (
+        lambda z: table.NLL(z, targets=TARGETS, weight=P2.reshape(-1)[:5], ignore_index=0),
+        [rng.standard_normal((4, 5))],
+    ),
+    "mse_loss": (lambda a, b: table.MSE(a, b), [A2, P2]),
+    "huber_loss": (lambda a, b: table.HUBER(a, b, delta=0.7), [A2, P2]),
+    "smooth_l1_loss": (lambda a, b: table.SMOOTH_L1(a, b, beta=0.7, reduction="sum"), [A2, P2]),
+    "binary_cross_entropy_with_logits": (
+        lambda a: table.BINARY_CROSS_ENTROPY(a, targets=A2 > 0, weight=P2, pos_weight=P2[0]),
+        [A2],
+    ),
 }
+
+
+def dropped(a: Tensor) -> Tensor:
+    with draws.block(1, 2):  # the same elements every time
+        return table.DROPOUT(a, p=0.4)
 
 
 def test_every_operation_is_checked():
     assert set(CHECKS) == set(TABLE)
 
 
-@pytest.mark.parametrize("name", CHECKS)
+# Other ways through the same operations.
+MORE = {
+    "layer_norm without parameters": (
+        lambda x: squared(table.LAYER_NORM(x, shape=(4,)) * A2),
+        [A2],
+    ),
+    "batch_norm by constants": (
+        lambda x, w, b: squared(table.BATCH_NORM(x, w, b, running=RUNNING, training=False)),
+        [rng.standard_normal((3, 2)), rng.random(2) + 0.5, rng.random(2)],
+    ),
+    "embedding with padding": (
+        lambda w: squared(table.EMBEDDING(w, indices=np.array([1, 0, 1]), padding_idx=2)),
+        [A2],
+    ),
+    "cross_entropy with everything": (
+        lambda z: CROSS_ENTROPY(
+            z, targets=TARGETS, weight=P2.reshape(-1)[:5], ignore_index=4, label_smoothing=0.3
+        ),
+        [rng.standard_normal((4, 5))],
+    ),
+    "cross_entropy of each row": (
+        lambda z: squared(
+            CROSS_ENTROPY(z, targets=TARGETS, ignore_index=4, reduction="none", label_smoothing=0.1)
+        ),
+        [rng.standard_normal((4, 5))],
+    ),
+    "mse_loss of each element": (lambda a, b: squared(table.MSE(a, b, reduction="none")), [A2, P2]),
+}
+RUNNING = (Tensor(fp.array([0.5, -1], fp.FP64)), Tensor(fp.array([2.0, 0.3], fp.FP64)))
+
+
+@pytest.mark.parametrize("name", [*CHECKS, *MORE])
 def test_gradients_of_every_operation_agree_with_numeric_ones(name):
-    function, inputs = CHECKS[name]
+    function, inputs = {**CHECKS, **MORE}[name]
     check_grad(function, inputs)
 
 

@@ -20,6 +20,7 @@ HEAVY = (
     "torch",
     "tqdm",
     "cupy",
+    "safetensors",
 )
 
 

@@ -236,9 +236,21 @@ class Site:
     def inner(self, where: str) -> Accumulator:
         """The model of a recipe's steps and sums, with no setting open: for functions of arrays such
         as `fpemu.softmax`. Call them inside `counted`."""
-        model = self._settled(self.rule("inner", where), f"{self.place}/{where}")
+        return self.accumulator(self.rule("inner", where), where)
+
+    def accumulator(self, rule: Cast, where: str) -> Accumulator:
+        """How numbers are added at `where` by `rule`: by its model if it has one, by default in order in
+        its format. No setting is open."""
+        rule = dataclasses.replace(rule, model=rule.model or Accumulator(rule.format))
+        model = self._settled(rule, f"{self.place}/{where}")
         assert isinstance(model, Accumulator)
         return model
+
+    def columns_added(self, x: np.ndarray, f: Format, rule: Cast, role: str, where: str) -> Array:
+        """The sums of the columns of `x`, values of `f`, by `rule`; counted at `where`."""
+        model, place = self.accumulator(rule, where), f"{self.place}/{where}"
+        total = accumulation.accumulate(None, x, (f, f), model, place=place, op=role)
+        return Array(total.reshape(x.shape[1:]), model.result_format)
 
     @contextlib.contextmanager
     def counted(self, where: str) -> Iterator[None]:
@@ -251,12 +263,9 @@ class Site:
         kept = [i for i in range(x.ndim) if i not in axes]
         rows = np.transpose(x._values, (*axes, *kept))
         columns = rows.reshape(math.prod(x.shape[i] for i in axes), -1)
-        place = f"{self.place}/{where}"
-        model = self.inner(where)
-        formats = (x.format, x.format)
-        total = accumulation.accumulate(None, columns, formats, model, place=place, op="inner")
+        total = self.columns_added(columns, x.format, self.rule("inner", where), "inner", where)
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-        return Array(total.reshape(shape), model.result_format)
+        return total.reshape(shape)
 
     def summed_to(self, gradient: Array, shape: tuple[int, ...], where: str) -> Array:
         """The gradient of something of `shape` that was broadcast: summed over what it was repeated
@@ -305,8 +314,8 @@ class Site:
             raise ArgumentError(f"{place}: {op} in {f.name} cannot take {wrong}")
         return Array(elementwise.apply_between(op, values, formats, f, **options), f)
 
-    def constant(self, value: float, role: str) -> Array:
-        """A number of the program (1/N, a target, a scale) in the role's format; not counted."""
+    def constant(self, value: float | np.ndarray, role: str) -> Array:
+        """A number of the program, or several (1/N, a target, a scale), in the role's format; not counted."""
         rule = self.rule(role, "constant")
         x = np.asarray(value, np.float64)
         return Array(round_to(x, rule.format, rule.saturation, count=False), rule.format)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fpemu import context
 from fpemu.arrays import Array, asarray
 from fpemu.autograd import places
 from fpemu.autograd.site import Site
@@ -74,7 +75,8 @@ class Tensor:
 
     `data` is what `fp.asarray` takes. Layers, losses, operators and the methods below make tensors of
     tensors, each rounded as the policy in force says for the place where it happens; `backward` on
-    a scalar fills in the gradients of those made with ``requires_grad=True``.
+    a scalar fills in the gradients of those made with ``requires_grad=True``. Python numbers that meet a
+    tensor are first rounded to its format.
 
     >>> from fpemu.nn import cross_entropy
     >>> x = Tensor(np.zeros((1, 2), np.float32), requires_grad=True)
@@ -178,29 +180,36 @@ class Tensor:
 
     # -- operators: the table of operations under the names that NumPy and PyTorch use ----------
 
+    def _beside(self, other: object) -> object:
+        """A Python number that meets a tensor is first rounded to its format, as with an Array."""
+        if isinstance(other, (int, float)):
+            f, saturation = self.data.format, context.current().saturation
+            return Array(round_to(np.full((), float(other)), f, saturation, count=False), f)
+        return other
+
     def __add__(self, other: object) -> Tensor:
-        return _table().ADD(self, other)
+        return _table().ADD(self, self._beside(other))
 
     def __radd__(self, other: object) -> Tensor:
-        return _table().ADD(other, self)
+        return _table().ADD(self._beside(other), self)
 
     def __sub__(self, other: object) -> Tensor:
-        return _table().SUBTRACT(self, other)
+        return _table().SUBTRACT(self, self._beside(other))
 
     def __rsub__(self, other: object) -> Tensor:
-        return _table().SUBTRACT(other, self)
+        return _table().SUBTRACT(self._beside(other), self)
 
     def __mul__(self, other: object) -> Tensor:
-        return _table().MULTIPLY(self, other)
+        return _table().MULTIPLY(self, self._beside(other))
 
     def __rmul__(self, other: object) -> Tensor:
-        return _table().MULTIPLY(other, self)
+        return _table().MULTIPLY(self._beside(other), self)
 
     def __truediv__(self, other: object) -> Tensor:
-        return _table().DIVIDE(self, other)
+        return _table().DIVIDE(self, self._beside(other))
 
     def __rtruediv__(self, other: object) -> Tensor:
-        return _table().DIVIDE(other, self)
+        return _table().DIVIDE(self._beside(other), self)
 
     def __neg__(self) -> Tensor:
         return _table().NEGATE(self)
@@ -260,6 +269,17 @@ class Tensor:
     def relu(self) -> Tensor:
         """max(x, 0) of each element."""
         return _table().RELU(self)
+
+    def abs(self) -> Tensor:
+        """The size of each element, exact; the gradient at 0 is 0."""
+        return _table().ABSOLUTE(self)
+
+    def __pow__(self, exponent: float) -> Tensor:
+        return _table().POWER(self, exponent=float(exponent))
+
+    def log_softmax(self, axis: int = -1) -> Tensor:
+        """The logarithm of `softmax`, without its underflow."""
+        return _table().LOG_SOFTMAX(self, axis=axis)
 
     def softmax(self, axis: int = -1) -> Tensor:
         """exp(x) divided by the sum of them along `axis`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fpemu.kernels.bits import right32
 from fpemu.kernels.cache import kernel
 from fpemu.kernels.philox import BLOCKS, TILE, fill_first, fill_second
 from fpemu.kernels.step import (
@@ -102,6 +103,24 @@ def _stochastic64(mode):
     return stochastic64
 
 
+def _stochastic64_short(mode):
+    @kernel
+    def stochastic64_short(x, target, out, seed_low, seed_high, random_bits):
+        """The same for variant A with at most 31 random bits: a comparison with a threshold."""
+        words = np.empty(TILE, np.uint32)
+        dropped, last = np.int32(32 - random_bits), 2.0**-random_bits
+        for tile in range((x.size + TILE - 1) // TILE):
+            fill_first(tile, BLOCKS, seed_low, seed_high, words)
+            start = tile * TILE
+            count = min(TILE, x.size - start)
+            source, result = x[start : start + count], out[start : start + count]
+            for i in range(count):
+                threshold = 1.0 - np.float64(right32(np.int32(words[i]), dropped)) * last
+                result[i] = wide(source[i], target, mode, threshold, None, None)
+
+    return stochastic64_short
+
+
 class _ByMode(dict):
     """Kernels by mode, each made when it is first asked for."""
 
@@ -115,3 +134,4 @@ class _ByMode(dict):
 
 quantize32, quantize64 = _ByMode(_quantize32), _ByMode(_quantize64)
 stochastic32, stochastic64 = _ByMode(_stochastic32), _ByMode(_stochastic64)
+stochastic64_short = _ByMode(_stochastic64_short)

@@ -181,10 +181,14 @@ def softmax_grad(
     y, grad = asarray(y), asarray(grad_output)
     check_partner("softmax_grad", y, grad, y.shape, "grad_output")
     steps = Steps(model_of(accumulate, order, product, y.format), "softmax_grad")
-    place = axis_of(axis, y)
+    return steps.finish(softmax_gradient(y, grad, axis, steps), y.format, out)
+
+
+def softmax_gradient(y: Array, grad: Array, axis: int, steps: Steps) -> Values:
+    """dx of `softmax_grad` in A; `y` and `grad` may have different formats."""
     p, g = _carried(y), _carried(grad)
-    s = steps.total(steps("multiply", g, p), place)
-    return steps.finish(steps("multiply", p, steps("subtract", g, s)), y.format, out)
+    s = steps.total(steps("multiply", g, p), axis_of(axis, y))
+    return steps("multiply", p, steps("subtract", g, s))
 
 
 def log_softmax_grad(
@@ -218,11 +222,15 @@ def log_softmax_grad(
     y, grad = asarray(y), asarray(grad_output)
     check_partner("log_softmax_grad", y, grad, y.shape, "grad_output")
     steps = Steps(model_of(accumulate, order, product, y.format), "log_softmax_grad")
-    place = axis_of(axis, y)
+    return steps.finish(log_softmax_gradient(y, grad, axis, steps), y.format, out)
+
+
+def log_softmax_gradient(y: Array, grad: Array, axis: int, steps: Steps) -> Values:
+    """dx of `log_softmax_grad` in A; `y` and `grad` may have different formats."""
     g = _carried(grad)
-    s = steps.total(g, place)
+    s = steps.total(g, axis_of(axis, y))
     p = steps("exp", _carried(y))
-    return steps.finish(steps("subtract", g, steps("multiply", p, s)), y.format, out)
+    return steps("subtract", g, steps("multiply", p, s))
 
 
 # -- what they share ------------------------------------------------------------------------------

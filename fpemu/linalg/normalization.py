@@ -81,7 +81,7 @@ def layer_norm(
     steps = Steps(model_of(accumulate, order, product, rows.x.format), "layer_norm")
     if not rows.x.size:
         return rows.finish(steps, None, out)
-    d, r = standardized(rows, steps)
+    d, r = standardized(rows.values, rows.eps, steps)
     y = steps("multiply", d, r)
     for op, name in (("multiply", "weight"), ("add", "bias")):
         if name in rows.beside:
@@ -127,7 +127,7 @@ def rms_norm(
     steps = Steps(model_of(accumulate, order, product, rows.x.format), "rms_norm")
     if not rows.x.size:
         return rows.finish(steps, None, out)
-    y = steps("multiply", rows.values, scale_of_squares(rows, rows.values, steps))
+    y = steps("multiply", rows.values, scale_of_squares(rows.values, rows.eps, steps))
     if "weight" in rows.beside:
         y = steps("multiply", y, rows.beside["weight"])
     return rows.finish(steps, y, out)
@@ -185,18 +185,22 @@ class Rows:
         return steps.finish(y, self.x.format, out).reshape(self.x.shape)
 
 
-def standardized(rows: Rows, steps: Steps) -> tuple[Values, Values]:
+def standardized(rows: Values, eps: float | None, steps: Steps) -> tuple[Values, Values]:
     """d and r of `layer_norm`."""
-    mu = steps.mean(rows.values, 1)
-    d = steps("subtract", rows.values, mu)
-    return d, scale_of_squares(rows, d, steps)
+    mu = steps.mean(rows, 1)
+    d = steps("subtract", rows, mu)
+    return d, scale_of_squares(d, eps, steps)
 
 
-def scale_of_squares(rows: Rows, x: Values, steps: Steps) -> Values:
-    """r of the recipes: the mean of the squares of `x`, eps, and the root."""
-    v = steps.mean(x, 1, squares=True)
-    eps = steps.number(float(steps.format.eps) if rows.eps is None else rows.eps)
-    return steps("rsqrt", steps("add", v, eps))
+def scale_of_squares(rows: Values, eps: float | None, steps: Steps) -> Values:
+    """r of the recipes: the mean of the squares of each row, eps (None: that of A), and the root."""
+    v = steps.mean(rows, 1, squares=True)
+    return steps("rsqrt", steps("add", v, number_of(eps, steps)))
+
+
+def number_of(eps: float | None, steps: Steps) -> Values:
+    """eps, rounded to A; by default that of A."""
+    return steps.number(float(steps.format.eps) if eps is None else eps)
 
 
 def _shape_of(given: int | Sequence[int]) -> tuple[int, ...]:

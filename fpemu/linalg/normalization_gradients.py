@@ -65,14 +65,9 @@ def layer_norm_grad(
     if not rows.x.size:
         none = rows.finish(steps, None, out)
         return none, _over_rows(rows, steps, given, out), _over_rows(rows, steps, given, out)
-    d, r = standardized(rows, steps)
+    d, r = standardized(rows.values, rows.eps, steps)
     n = steps("multiply", d, r)
-    g = _weighted(rows, steps)
-    a = steps.mean(g, 1)
-    b = steps.mean(steps("multiply", g, n), 1)
-    u = steps("subtract", g, a)
-    w = steps("multiply", n, b)
-    dx = steps("multiply", steps("subtract", u, w), r)
+    dx = through_mean_and_scale(_weighted(rows, steps), n, r, steps)
     dw = _over_rows(rows, steps, steps("multiply", given, n), out)
     db = _over_rows(rows, steps, given, out)
     return rows.finish(steps, dx, out), dw, db
@@ -118,14 +113,27 @@ def rms_norm_grad(
     given = rows.beside["grad_output"]
     if not rows.x.size:
         return rows.finish(steps, None, out), _over_rows(rows, steps, given, out)
-    r = scale_of_squares(rows, rows.values, steps)
+    r = scale_of_squares(rows.values, rows.eps, steps)
     n = steps("multiply", rows.values, r)
-    g = _weighted(rows, steps)
-    b = steps.mean(steps("multiply", g, n), 1)
-    w = steps("multiply", n, b)
-    dx = steps("multiply", steps("subtract", g, w), r)
+    dx = through_scale(_weighted(rows, steps), n, r, steps)
     dw = _over_rows(rows, steps, steps("multiply", given, n), out)
     return rows.finish(steps, dx, out), dw
+
+
+def through_mean_and_scale(g: Values, n: Values, r: Values, steps: Steps) -> Values:
+    """a, b, u, w and dx of `layer_norm_grad`, for rows of `g` and `n`, which may have other formats."""
+    a = steps.mean(g, 1)
+    b = steps.mean(steps("multiply", g, n), 1)
+    u = steps("subtract", g, a)
+    w = steps("multiply", n, b)
+    return steps("multiply", steps("subtract", u, w), r)
+
+
+def through_scale(g: Values, n: Values, r: Values, steps: Steps) -> Values:
+    """b, w and dx of `rms_norm_grad`, for rows of `g` and `n`, which may have other formats."""
+    b = steps.mean(steps("multiply", g, n), 1)
+    w = steps("multiply", n, b)
+    return steps("multiply", steps("subtract", g, w), r)
 
 
 def _weighted(rows: Rows, steps: Steps) -> Values:

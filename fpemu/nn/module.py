@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -104,12 +105,17 @@ class Module:
         """Copies of all parameters' and buffers' values under PyTorch's keys; linear weights are (out, in)."""
         return {name: t.data.to_numpy() for name, t in self._tensors()}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, object] | str | os.PathLike[str]) -> None:
         """Set all parameters and buffers from arrays, each rounded once to its own format.
 
-        Arrays may be NumPy's or PyTorch's. Raises `ArgumentError`, with nothing changed, if keys or
-        shapes do not agree.
+        Arrays may be NumPy's, PyTorch's or fpemu's; a path is that of a safetensors file (see
+        `nn.load_safetensors`). Raises `ArgumentError`, with nothing changed, if keys or shapes do not
+        agree.
         """
+        if isinstance(state, (str, os.PathLike)):
+            from fpemu.nn.weight_files import load_safetensors
+
+            state = load_safetensors(state)
         own = dict(self._tensors())
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or extra:
@@ -169,6 +175,11 @@ class Module:
         said = self.extra_repr()
         return f"{type(self).__name__}({', '.join([said] * bool(said) + inside)})"
 
+    def __str__(self) -> str:
+        from fpemu.nn.summary import tree
+
+        return tree(self)
+
 
 def store(p: Tensor, f: Format, saturation: str) -> None:
     """Round one parameter to `f`; its gradient is forgotten."""
@@ -182,10 +193,12 @@ def store(p: Tensor, f: Format, saturation: str) -> None:
 
 
 def as_numbers(value: Any) -> Any:
-    """A tensor of PyTorch's as an array (BF16 by way of FP32, which holds it); all else as it is."""
+    """A tensor of PyTorch's as an array (BF16 and FP8 by way of FP32, which holds them); all else as it
+    is."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
-        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        narrow = str(value.dtype).startswith(("torch.bfloat16", "torch.float8"))
+        return (value.float() if narrow else value).numpy()
     return value
 
 

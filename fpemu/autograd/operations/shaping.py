@@ -9,6 +9,7 @@ import numpy as np
 from fpemu.arrays import Array
 from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Operation
+from fpemu.convert import round_to
 from fpemu.errors import ArgumentError
 
 Needed = tuple[bool, ...]
@@ -62,9 +63,23 @@ def _concatenate_backward(site: Site, saved: Any, g: Array, needed: Needed) -> G
     return tuple(Array(piece, g.format) for piece in pieces)
 
 
+def _masked_fill(site: Site, x: Array, *, mask: np.ndarray, value: float) -> tuple[Array, Any]:
+    """`value` where `mask`, which broadcasts, is true; the lowest number for an infinity that the
+    format does not have."""
+    mask = np.broadcast_to(mask, x.shape)
+    lowest = "none" if x.format.has_inf else "finite"
+    filled = round_to(np.asarray(value, np.float64), x.format, lowest, count=False)
+    return Array(np.where(mask, filled, x._values), x.format), mask
+
+
+def _masked_fill_backward(site: Site, mask: Any, g: Array, needed: Needed) -> Gradients:
+    return (Array(np.where(mask, g._values.dtype.type(0), g._values), g.format),)
+
+
 RESHAPE = Operation("reshape", _reshape, _reshape_backward)
 PERMUTE = Operation("permute", _permute, _permute_backward)
 TAKE = Operation("take", _take, _take_backward)
 CONCATENATE = Operation("concatenate", _concatenate, _concatenate_backward)
+MASKED_FILL = Operation("masked_fill", _masked_fill, _masked_fill_backward)
 
-TABLE = (RESHAPE, PERMUTE, TAKE, CONCATENATE)
+TABLE = (RESHAPE, PERMUTE, TAKE, CONCATENATE, MASKED_FILL)
