@@ -47,7 +47,15 @@ class Blocks(nn.Module):
 
 def models():
     fp.manual_seed(3)
-    return {"mlp": nn.mlp([4, 3, 2]), "blocks": Blocks()}
+    norms = nn.Sequential(
+        nn.Linear(4, 6),
+        nn.BatchNorm1d(6),
+        nn.GELU(),
+        nn.LayerNorm(6),
+        nn.Dropout(0.5),
+        nn.Linear(6, 2),
+    )
+    return {"mlp": nn.mlp([4, 3, 2]), "blocks": Blocks(), "norms": norms}
 
 
 def outside(place: str) -> bool:
@@ -55,7 +63,7 @@ def outside(place: str) -> bool:
 
 
 @pytest.mark.parametrize("text", POLICIES)
-@pytest.mark.parametrize("name", ["mlp", "blocks"])
+@pytest.mark.parametrize("name", ["mlp", "blocks", "norms"])
 def test_the_places_are_those_that_a_training_step_counts(name, text):
     model, policy = models()[name], fp.Policy.parse(text)
     rows = policy.explain(model, X, optimizer=fp.optim.SGD(model.parameters(), lr=0.1)).rows
@@ -94,8 +102,8 @@ def test_writing_down_changes_no_bit(text):
 
 
 def test_nothing_of_the_model_changes():
-    model = models()["mlp"]
-    optimizer = fp.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model = models()["norms"]
+    optimizer = fp.optim.Adam(model.parameters(), lr=0.1)
     before = model.state_dict()
     rows = fp.policies["fp16"].explain(model, (3, 4), optimizer=optimizer).rows
     assert any("/update/" in row.place for row in rows)
@@ -206,6 +214,21 @@ def test_a_matrix_unit_is_listed():
     assert row.happens == "matrix unit"
     assert (row.source, row.format) == (("fp16",), "fp16")
     assert row.sums == "v100 mma accumulator=fp16"
+
+
+def test_norms_are_kept_in_fp32_by_one_line():
+    policy = fp.Policy.parse(
+        "fp16; @*_norm: weights=fp32 activations=fp32 gradients=fp32 inner=fp32"
+    )
+    model = models()["norms"]
+    optimizer = fp.optim.Adam(model.parameters())
+    rows = policy.explain(model, X, optimizer=optimizer).rows
+    own = [row for row in rows if row.place.startswith(("layers.1/", "layers.3/"))]
+    assert {row.format for row in own} == {"fp32"}
+    assert all(row.decided.startswith("override 1 (@*_norm: ") for row in own)
+    assert any("/update/" in row.place for row in own)
+    others = {row.format for row in rows if row.place.startswith(("layers.0/", "layers.5/"))}
+    assert others == {"fp16"}
 
 
 @pytest.mark.parametrize(

@@ -118,4 +118,4 @@ def _from(policy: Policy, module: str, operation: str, name: str, word: str) -> 
     line = policy.override_of(module, operation)
     if line is None or name not in dict(line.changes):
         return word
-    return f"override {policy.overrides.index(line) + 1} ({line})"
+    return f"override {policy.overrides.index(line) + 1} ({line.pattern}: {word})"
