@@ -228,10 +228,21 @@ def test_places_before_passes_before_roles():
     assert_same(of_module[1], want, 0)
 
 
-def test_sums_that_a_line_of_places_names_are_those_of_products_only():
+def test_sums_that_a_line_of_places_names_change_no_operand():
     ours = gradients_of(f"{FP32_SUMS}; */weight_grad/*: accumulate=bf16")[1]
     theirs = gradients_of(f"{FP32_SUMS}; */weight_grad/accumulate: accumulate=bf16")[1]
     assert_same(ours, theirs, 0)
+
+
+def test_inner_sums_are_sums_too_but_no_matrix_units():
+    def total(line):
+        with fp.Policy.parse(f"fp16 accumulate=fp32 outputs=fp32; {line}"):
+            return Tensor(X).sum().data.to_numpy()
+
+    want = fp.sum(X, accumulate="bf16 kahan", out=fp.FP32).to_numpy()
+    assert_same(total("*/forward/sum: accumulate='bf16 kahan'"), want, 0)
+    assert_same(total("*sum/*: accumulate='h100 wgmma'"), total("*/nothing: format=bf16"), 1)
+    assert total("*/nothing: format=bf16") != want
 
 
 def test_a_list_stands_before_passes():

@@ -82,7 +82,7 @@ class Site:
     by default in order in the format of "accumulate"; `inner_model` the same for the other sums.
     `scale_rule` gives the power of two by which an operand is scaled before it is rounded, and by
     which the product is scaled back. `changes` are pairs of a pattern of places and what is other
-    there, fields of `Cast` (under "sums" those of sums of products only); the first that matches counts.
+    there, fields of `Cast` (under "sums" those of sums only); the first that matches counts.
     `passes` are the same by a role ("outputs" for results) and the first part of `where`, the pass, and
     stand behind `changes`. With `follows_inputs` the gradient of an input is rounded to that input's
     format, as systems do that cast inputs by lists of operations.
@@ -151,7 +151,9 @@ class Site:
         if said is None or "sums" not in said:
             return said
         rest = {name: value for name, value in said.items() if name != "sums"}
-        return {**rest, **said["sums"]} if role == "accumulate" else rest
+        products_only = isinstance(said["sums"]["model"], MatrixUnit)
+        adds = role == "accumulate" or (role == "inner" and not products_only)
+        return {**rest, **said["sums"]} if adds else rest
 
     # -- operands and products ----------------------------------------------------------------
 

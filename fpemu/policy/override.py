@@ -36,8 +36,8 @@ class Override:
 
     `changes` of modules and operations are fields of a `Policy` or keys such as
     "accumulate.weight_grad" (`fpemu.policy.passes`); what is said of a role as a whole holds for all its
-    passes. Those of places are: format, accumulate (where the place ends a sum of products), rounding,
-    saturation, subnormals, random_bits, scaling. Values may be text; `changes` a mapping.
+    passes. Those of places are: format, accumulate (where sums are formed; a matrix unit: sums of
+    products), rounding, saturation, subnormals, random_bits, scaling. Values may be text; `changes` a mapping.
 
     Raises `ArgumentError` for what is unknown, and for a pattern of operations that fits none.
 
@@ -124,7 +124,7 @@ class Override:
         return self.pattern if "*" in head or fnmatchcase(module, head) else None
 
     def casts(self) -> Mapping[str, Any]:
-        """The changes as fields of a `Cast`; "sums" are those of products only: format and model."""
+        """The changes as fields of a `Cast`; "sums" are those of sums only: format and model."""
         made: dict[str, Any] = {}
         for name, value in self.changes:
             if name == "scaling":

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from fpemu.formats import FP32, Format
+from fpemu.matrix_units import MatrixUnit
 from fpemu.policy import passes
 from fpemu.policy.lists import rule_of
 from fpemu.policy.override import Override
@@ -39,11 +40,13 @@ def decided(
         return _word(policy, place, operation, formats, role, where, result)
     number, line = found
     said = f"override {number} ({line})"
-    names = {name for name, _ in line.changes}
-    if "format" in names or (role == "accumulate" and "accumulate" in names):
+    changes = dict(line.changes)
+    names, sums = set(changes), changes.get("accumulate")
+    adds = role == "accumulate" or (role == "inner" and not isinstance(sums, MatrixUnit))
+    if "format" in names or (adds and sums is not None):
         return said
     word = _word(policy, place, operation, formats, role, where, result)
-    if role != "accumulate" and names == {"accumulate"}:
+    if names == {"accumulate"}:
         return word
     return f"{word}; {said}"
 
