@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from fpemu.errors import ArgumentError
 from fpemu.nn.loss import cross_entropy
 from fpemu.nn.module import Module
 from fpemu.optim.sgd import SGD
-from fpemu.policy import Policy
+from fpemu.policy import Policy, as_policy
 from fpemu.random import Stream
 from fpemu.scaling.loss_scale import in_fp32
 
@@ -75,7 +76,7 @@ class Run:
             )
         self.history = History(self.policy)
         with events.collect(self.history.trace):
-            self.model.store_in(self.policy.storage, saturation=self.policy.saturation)
+            self.model.store_in(self.policy)
 
     def epoch(self, on_step: Callable[[], object] = lambda: None) -> dict[str, Any]:
         """Train on all batches once, then measure on the test rows; the new row of history."""
@@ -142,7 +143,7 @@ def train(
     model: Module,
     data: Dataset | tuple[object, object],
     *,
-    policy: Policy | str = "fp32",
+    policy: Policy | str | os.PathLike[str] = "fp32",
     optimizer: SGD | None = None,
     epochs: int = 10,
     batch_size: int = 32,
@@ -157,7 +158,7 @@ def train(
     model : takes (batch, features); its parameters are first rounded to the policy's storage
         format.
     data : a `Dataset`, or (x, y) to be split by `Dataset.split`.
-    policy : a `Policy` or its text.
+    policy : a `Policy`, its text, or the path of a file that holds one (.toml, .json, .txt).
     optimizer : by default ``SGD(model.parameters(), lr=0.1)``.
     epochs, batch_size, seed : the seed decides the order of the rows.
     loss_weight : multiplies the loss gradient, together with the policy's loss scale, and is
@@ -189,8 +190,7 @@ def train(
                 f"data must be a Dataset or a pair (x, y), got {type(data).__name__}"
             )
         data = Dataset.split("data", *data, seed=seed)
-    if not isinstance(policy, Policy):
-        policy = Policy.parse(policy)
+    policy = as_policy(policy)
     optimizer = optimizer or SGD(model.parameters(), lr=0.1)
     run = Run(model, data, policy, optimizer, batch_size, seed, loss_weight)
     try:

@@ -42,6 +42,7 @@ def loaded_by(code: str) -> set[str]:
         "from fpemu import cuda; cuda.chip_of, cuda.matmul",
         "from fpemu.cli.main import main; main(['explain', '2048', '+', '1', '--seed', '1'])",
         "from fpemu.cli.main import main; main(['table', 'e4m3'])",
+        "from fpemu.cli.main import main; main(['policy', 'fp8_hybrid'])",
     ],
 )
 def test_light_imports(code):

@@ -74,10 +74,11 @@ def test_formats_of_one_place_and_of_one_module():
 
 
 def test_the_first_override_that_matches_counts():
-    text = "fp32; layers.*: activations=bf16; layers.0: activations=fp16 weights=fp16"
+    text = "fp32; layers.*.a: activations=bf16; layers.0.*: activations=fp16 weights=fp16"
     policy = fp.Policy.parse(text)
-    assert policy.at("layers.0").activations == fp.BF16
-    assert policy.at("layers.0").weights == fp.FP32
+    assert policy.at("layers.0.a").activations == fp.BF16
+    assert policy.at("layers.0.a").weights == fp.FP32
+    assert policy.at("layers.0.b").weights == fp.FP16
     assert fp.Policy.parse(str(policy)) == policy
 
 
@@ -166,3 +167,120 @@ def test_what_is_wrong_with_an_override(text, message):
     with pytest.raises(fp.ArgumentError) as caught:
         fp.Policy.parse(text)
     assert message in str(caught.value)
+
+
+# -- one role in one pass -----------------------------------------------------------------------
+
+
+def gradients_of(policy: str):
+    """The three gradients of the layer, as NumPy arrays."""
+    return [g.to_numpy() for g in layer(policy)[1:]]
+
+
+FP32_SUMS = f"{BASE} accumulate=fp32"
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("activations.weight_grad=e4m3", "*/weight_grad/input: format=e4m3"),
+        ("activations.backward=e4m3", "*/weight_grad/input: format=e4m3"),
+        ("weights.input_grad=e4m3", "*/input_grad/weight: format=e4m3"),
+        ("weights.backward=e4m3", "*/input_grad/weight: format=e4m3"),
+        ("gradients.input_grad=e5m2", "*/input_grad/output_grad: format=e5m2"),
+        ("gradients.weight_grad=e5m2", "*/weight_grad/output_grad: format=e5m2"),
+        ("accumulate.forward=fp16", "*/forward/accumulate: format=fp16"),
+        (
+            "accumulate.input_grad='bf16 kahan'",
+            "*/input_grad/accumulate: accumulate='bf16 kahan'",
+        ),
+        ("accumulate.bias_grad=bf16", "*/bias_grad/accumulate: accumulate=bf16"),
+        ("accumulate.backward=bf16", "*_grad/accumulate: accumulate=bf16"),
+        ("outputs.forward=bf16", "*/forward/output: format=bf16"),
+        ("outputs.weight_grad=bf16", "*/weight_grad/output: format=bf16"),
+        ("outputs.backward=bf16", "*_grad/output: format=bf16"),
+    ],
+)
+def test_a_pass_is_the_places_in_it(key, place):
+    ours, theirs = layer(f"{FP32_SUMS} {key}"), layer(f"{FP32_SUMS}; {place}")
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        assert_same(a.to_numpy(), b.to_numpy(), i)
+        assert a.format == b.format
+    plain = layer(FP32_SUMS)
+    assert any((a.to_numpy() != b.to_numpy()).any() for a, b in zip(ours, plain, strict=True))
+
+
+def test_a_format_and_a_unit_of_one_pass_against_products_alone():
+    text = f"{FP32_SUMS} activations.weight_grad=bf16 gradients.weight_grad=bf16 "
+    to_w = gradients_of(text + "accumulate.weight_grad='h100 wgmma' accumulate.backward=fp16")[1]
+    g, x = G.astype(fp.BF16), X.astype(fp.BF16)
+    want = fp.matmul(g.T, x, accumulate="h100 wgmma", out=fp.FP32)
+    assert_same(to_w, want.to_numpy(), 0)
+
+
+def test_places_before_passes_before_roles():
+    text = (
+        f"{FP32_SUMS} accumulate.weight_grad=bf16; layers.0/weight_grad/accumulate: accumulate=fp16"
+    )
+    want = layer(f"{BASE} accumulate=fp16")[2].to_numpy()
+    assert_same(gradients_of(text)[1], want, 0)
+    of_module = gradients_of(f"{FP32_SUMS} accumulate.weight_grad=bf16; layers.0: accumulate=fp16")
+    assert_same(of_module[1], want, 0)
+
+
+def test_sums_that_a_line_of_places_names_change_no_operand():
+    ours = gradients_of(f"{FP32_SUMS}; */weight_grad/*: accumulate=bf16")[1]
+    theirs = gradients_of(f"{FP32_SUMS}; */weight_grad/accumulate: accumulate=bf16")[1]
+    assert_same(ours, theirs, 0)
+
+
+def test_inner_sums_are_sums_too_but_no_matrix_units():
+    def total(line):
+        with fp.Policy.parse(f"fp16 accumulate=fp32 outputs=fp32; {line}"):
+            return Tensor(X).sum().data.to_numpy()
+
+    want = fp.sum(X, accumulate="bf16 kahan", out=fp.FP32).to_numpy()
+    assert_same(total("*/forward/sum: accumulate='bf16 kahan'"), want, 0)
+    assert_same(total("*sum/*: accumulate='h100 wgmma'"), total("*/nothing: format=bf16"), 1)
+    assert total("*/nothing: format=bf16") != want
+
+
+def test_a_list_stands_before_passes():
+    ours = layer(f"{FP32_SUMS} fp32=linear accumulate.forward=bf16 weights.forward=e4m3")
+    for i, (a, b) in enumerate(zip(ours, layer(f"{FP32_SUMS} fp32=linear"), strict=True)):
+        assert_same(a.to_numpy(), b.to_numpy(), i)
+
+
+def test_an_operand_of_a_pass_that_nothing_is_said_of_is_read_as_it_was_rounded():
+    """Stochastic rounding shows it: a second rounding would draw again."""
+    text = "weights=e4m3 activations=e4m3 gradients=fp16 outputs=fp32 rounding=stochastic"
+    with fp.trace() as t, draws.block(1, 1):
+        layer(f"{text}; */weight_grad/accumulate: accumulate=fp32")
+    places_seen = {row["place"] for row in t.to_dicts()}
+    assert "layers.0/forward/input" in places_seen
+    assert "layers.0/weight_grad/input" not in places_seen
+
+
+def test_products_of_two_inputs_and_inner_steps_have_passes_too():
+    a, b = (fp.array(rng.standard_normal((3, 3)), fp.FP16) for _ in range(2))
+    base = "weights=fp16 activations=fp16 gradients=fp16 outputs=fp32"
+    with fp.Policy.parse(f"{base} activations.input_grad=e4m3 accumulate.input_grad=bf16"):
+        left, right = Tensor(a, requires_grad=True), Tensor(b, requires_grad=True)
+        (left @ right).sum().backward()
+    one = fp.array(np.ones((3, 3)), fp.FP16)
+    x, y = a.astype(fp.E4M3).astype(fp.FP16), b.astype(fp.E4M3).astype(fp.FP16)
+    assert_same(
+        left.grad.to_numpy(), fp.matmul(one, y.T, accumulate="bf16", out=fp.FP32).to_numpy(), 0
+    )
+    assert_same(
+        right.grad.to_numpy(), fp.matmul(x.T, one, accumulate="bf16", out=fp.FP32).to_numpy(), 1
+    )
+    with fp.Policy.parse(f"{base} inner=fp16 inner.backward=e4m3"):
+        x = Tensor(a, requires_grad=True)
+        x.tanh().sum().backward()
+    y = np.tanh(a)
+    assert y.format == fp.FP16
+    low = y.astype(fp.E4M3)
+    want = fp.array(np.ones((3, 3)), fp.E4M3) - low * low
+    assert (x.grad.astype(fp.E4M3).to_numpy() == x.grad.to_numpy()).all()
+    assert np.abs(x.grad.to_numpy() - want.to_numpy()).max() <= 1 / 8

@@ -82,8 +82,10 @@ class Site:
     by default in order in the format of "accumulate"; `inner_model` the same for the other sums.
     `scale_rule` gives the power of two by which an operand is scaled before it is rounded, and by
     which the product is scaled back. `changes` are pairs of a pattern of places and what is other
-    there, fields of `Cast`; the first that matches counts. With `follows_inputs` the gradient of an
-    input is rounded to that input's format, as systems do that cast inputs by lists of operations.
+    there, fields of `Cast` (under "sums" those of sums only); the first that matches counts.
+    `passes` are the same by a role ("outputs" for results) and the first part of `where`, the pass, and
+    stand behind `changes`. With `follows_inputs` the gradient of an input is rounded to that input's
+    format, as systems do that cast inputs by lists of operations.
     """
 
     place: str
@@ -99,6 +101,7 @@ class Site:
     gradient_sum: Format | None = None
     follows_inputs: bool = False
     changes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    passes: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     _casts: dict[tuple[str, str, bool], Cast] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -126,14 +129,10 @@ class Site:
             self.scale_rule if operand else None,
             model,
         )
-        change = self._change(where)
-        if not change:
-            return rule
-        rule = dataclasses.replace(rule, **change)
-        if "model" in change and isinstance(change["model"], Accumulator):
-            rule = dataclasses.replace(rule, format=change["model"].result_format)
-        elif "format" in change and model is not None:
-            rule = dataclasses.replace(rule, model=Accumulator(rule.format))
+        of_pass = self._of_pass("outputs" if result else role, where)
+        for change in (of_pass, self._change(where, role)):
+            if change:
+                rule = _with(rule, change)
         return rule
 
     def _format(self, role: str) -> Format:
@@ -141,9 +140,20 @@ class Site:
             return self.roles["accumulate"]
         return self.roles[role]
 
-    def _change(self, where: str) -> Mapping[str, Any] | None:
+    def _of_pass(self, role: str, where: str) -> Mapping[str, Any] | None:
+        return self.passes.get((role, where.partition("/")[0])) if self.passes else None
+
+    def _change(self, where: str, role: str) -> Mapping[str, Any] | None:
+        if not self.changes:
+            return None
         place = f"{self.place}/{where}"
-        return next((c for pattern, c in self.changes if fnmatchcase(place, pattern)), None)
+        said = next((c for pattern, c in self.changes if fnmatchcase(place, pattern)), None)
+        if said is None or "sums" not in said:
+            return said
+        rest = {name: value for name, value in said.items() if name != "sums"}
+        products_only = isinstance(said["sums"]["model"], MatrixUnit)
+        adds = role == "accumulate" or (role == "inner" and not products_only)
+        return {**rest, **said["sums"]} if adds else rest
 
     # -- operands and products ----------------------------------------------------------------
 
@@ -161,7 +171,8 @@ class Site:
     def again(self, x: Array, used: Operand, role: str, where: str) -> Operand:
         """An operand of another product, too: `used` as it is, unless the policy says something of
         this place, in which case `x` is rounded anew."""
-        return self.operand(x, role, where) if self._change(where) else used
+        said = self._change(where, role) or self._of_pass(role, where)
+        return self.operand(x, role, where) if said else used
 
     def products(self, a: Operand, b: Operand, where: str) -> Array:
         """``a @ b`` of matrices, in the format in which the model of products ends."""
@@ -353,6 +364,14 @@ class Site:
             op=role,
         )
         return Array(rounded, rule.format)
+
+
+def _with(rule: Cast, change: Mapping[str, Any]) -> Cast:
+    """`rule` with what is other; where sums are said to be in a format, they are in order in it."""
+    new = dataclasses.replace(rule, **change)
+    if "format" in change and "model" not in change and rule.model is not None:
+        new = dataclasses.replace(new, model=Accumulator(new.format))
+    return new
 
 
 def _multiply(a: Array, b: Array, model: Accumulator | Instruction, *, place: str, op: str):

@@ -93,6 +93,7 @@ class Tensor:
         self.requires_grad = requires_grad
         self.grad: Array | None = None
         self.name = name
+        self.kind = ""  # of a layer's tensors: the operation that the layer is named after
         self._node: _Node | None = None
 
     @property

@@ -10,11 +10,11 @@ import warnings
 from typing import NoReturn
 
 from fpemu import __version__
-from fpemu.cli import bench, doctor, explain, info, matmul, show, sum, table, train, verify
+from fpemu.cli import bench, doctor, explain, info, matmul, policy, show, sum, table, train, verify
 from fpemu.cli.options import say
 from fpemu.errors import FpemuError
 
-COMMANDS = (show, explain, info, table, sum, matmul, train, verify, bench, doctor)
+COMMANDS = (show, explain, info, table, sum, matmul, train, policy, verify, bench, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

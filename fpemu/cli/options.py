@@ -46,7 +46,7 @@ def names(text: str) -> list[str]:
 
 def decimal_number(text: str, name: str) -> float:
     """`text` as a number (1024, 0.5, 2^-20), or an `ArgumentError` that names the option."""
-    from fpemu.policy.text import number
+    from fpemu.policy.values import number
 
     try:
         return number(text)

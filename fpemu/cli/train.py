@@ -30,8 +30,8 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--policy",
         action="append",
-        help='a preset such as fp16, fp16_master, bf16, fp8_hybrid, or "role=format ..."; may be '
-        "given several times (default fp16)",
+        help='a preset such as fp16, fp16_master, bf16, fp8_hybrid, or "role=format ...", or a file '
+        "(.toml, .json, .txt); may be given several times (default fp16)",
     )
     parser.add_argument("--compare", metavar="POLICY", help="a policy to compare with, e.g. fp32")
     parser.add_argument("--epochs", default="10", help="passes over the data (default 10)")
@@ -90,6 +90,7 @@ def _runs(options: argparse.Namespace) -> dict[str, Run]:
     from dataclasses import replace
 
     import fpemu as fp
+    from fpemu.policy import as_policy
     from fpemu.training import Run
 
     seed = integer(options.seed, "--seed", low=0, high=2**63 - 1)
@@ -102,7 +103,7 @@ def _runs(options: argparse.Namespace) -> dict[str, Run]:
     policies = {}
     compared = [options.compare] if options.compare is not None else []
     for written in compared + (options.policy or ["fp16"]):
-        policy = fp.Policy.parse(written)
+        policy = as_policy(written)
         if options.loss_scale is not None:
             policy = replace(policy, loss_scale=decimal_number(options.loss_scale, "--loss-scale"))
         policies[written] = policy

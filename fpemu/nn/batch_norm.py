@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fpemu.arrays import array
+from fpemu.arrays import array, asarray
 from fpemu.autograd.operations import BATCH_NORM
 from fpemu.autograd.tensor import Tensor
 from fpemu.errors import ArgumentError
@@ -85,7 +85,9 @@ class BatchNorm1d(Module):
         counter = self.num_batches_tracked
         if counter is None or not self.training:
             return 0.0
-        counter.data = array(counter.item() + 1, FP64)
+        counter.data = asarray(
+            np.float64(counter.item() + 1)
+        )  # a number of the program, not counted
         return 1.0 / counter.item() if self.momentum is None else self.momentum
 
     def extra_repr(self) -> str:

@@ -132,12 +132,17 @@ class Module:
             own[name].data = value
 
     def store_in(self, f: object, *, saturation: str = "none") -> None:
-        """Round all parameters to the storage format `f` (counted at ``.../init``)."""
+        """Round all parameters to the storage format `f` (counted at ``.../init``), or, if `f` is a
+        `Policy`, each to the format in which that stores it, as it saturates there."""
         from fpemu.formats import as_format
+        from fpemu.policy import Policy
 
-        f = as_format(f)
         for p in self.parameters():
-            store(p, f, saturation)
+            if isinstance(f, Policy):
+                there = f.of(p)
+                store(p, there.storage, there.saturation)
+            else:
+                store(p, as_format(f), saturation)
 
     # -- places ---------------------------------------------------------------------------
 
@@ -157,6 +162,7 @@ class Module:
             value.set_place(f"{self.place}.{name}")
         elif isinstance(value, Tensor):
             value.name = f"{self.place}/{name}"
+            value.kind = type(self).place
 
     # -- printing -------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from fpemu.formats import FP32, Format
 from fpemu.optim.optimizer import check
 from fpemu.optim.steps import Steps, site_for
 from fpemu.policy import Policy, current
-from fpemu.policy.policy import as_sums
+from fpemu.policy.values import as_sums
 
 
 def clip_grad_norm_(

@@ -170,9 +170,9 @@ class Optimizer:
         """The rounded operations on a parameter, and the name of its rule."""
         found = self._cache.get(p)
         if found is None or found[:3] != (policy, saturation, p.data.format):
-            own = policy.at(p.name.rpartition("/")[0])
-            stored = storage_of(own.update, p.data, own.update_in)
-            made = of_weight(policy, p.name, stored, saturation=saturation)
+            own = policy.of(p)
+            stored = storage_of(own.update, p.data)
+            made = of_weight(policy, p.name, stored, kind=p.kind, saturation=saturation)
             made.rule = own.update
             found = self._cache[p] = (policy, saturation, p.data.format, made)
         return found[3], found[3].rule

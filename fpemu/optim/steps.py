@@ -159,10 +159,13 @@ class Steps:
         return Array(full, f)
 
 
-def of_weight(policy: Policy, name: str, stored: Format, *, saturation: str | None = None) -> Steps:
-    """The operations on the weight `name` (``<layer>/<weight>``), stored in `stored`."""
+def of_weight(
+    policy: Policy, name: str, stored: Format, *, kind: str = "", saturation: str | None = None
+) -> Steps:
+    """The operations on the weight `name` (``<layer>/<weight>``), stored in `stored`; `kind` is the
+    operation that its layer is named after."""
     layer, _, weight = name.rpartition("/")
-    own = policy.at(layer)
+    own = policy.at(layer, kind)
     f = own.update_in or stored
     roles = {
         "update": f,
@@ -171,22 +174,26 @@ def of_weight(policy: Policy, name: str, stored: Format, *, saturation: str | No
         "momentum": own.momentum or stored,
         "variance": own.variance or stored,
     }
-    site = site_for(policy, layer, roles, saturation)
+    site = site_for(policy, layer, roles, saturation, kind)
     return Steps(site, f"update/{weight}", fused=own.update_in is not None)
 
 
 def site_for(
-    policy: Policy, layer: str, roles: dict[str, Format], saturation: str | None = None
+    policy: Policy,
+    layer: str,
+    roles: dict[str, Format],
+    saturation: str | None = None,
+    kind: str = "",
 ) -> Site:
     """The layer's site under the policy, with these roles in place of its own."""
     return dataclasses.replace(
-        policy.site(layer),
+        policy.site(layer, kind),
         roles=roles,
         outputs=None,
         scale_rule=None,
         model=None,
         follows_inputs=False,
-        saturation=saturation or policy.at(layer).saturation,
+        saturation=saturation or policy.at(layer, kind).saturation,
         _casts={},
     )
 

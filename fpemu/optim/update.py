@@ -67,7 +67,7 @@ def remainder(steps: Steps, weight: Array, step: Step, state: State) -> Array:
 RULES = {"plain": plain, "kahan": kahan, "stochastic": stochastic, "remainder": remainder}
 
 
-def storage_of(rule: str, weight: Array, update_in: Format | None) -> Format:
+def storage_of(rule: str, weight: Array) -> Format:
     """The format of the number that the rule updates: the weight's, or FP32 with its remainder."""
     if rule != "remainder":
         return weight.format
@@ -76,8 +76,6 @@ def storage_of(rule: str, weight: Array, update_in: Format | None) -> Format:
             "update=remainder keeps the 16 bits that a BF16 weight lacks, but this weight is stored in "
             f"{weight.format.name}; use weights=bf16 master=none"
         )
-    if update_in not in (None, FP32):
-        raise ArgumentError(f"update=remainder is computed in FP32, not update_in={update_in}")
     return FP32
 
 

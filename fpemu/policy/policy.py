@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fpemu import matrix_units
-from fpemu import rounding as vocabulary
+from fpemu import scaling
 from fpemu.accumulation import Accumulator
 from fpemu.autograd import places
 from fpemu.autograd.site import Site
-from fpemu.errors import ArgumentError, unknown
-from fpemu.formats import FP32, Format, as_format
-from fpemu.matrix_units import MatrixUnit
-from fpemu.policy.lists import RULES as LISTS
+from fpemu.formats import FP32, Format
+from fpemu.policy import contradictions, passes
 from fpemu.policy.lists import rule_of
 from fpemu.policy.override import Override
-from fpemu.scaling import RULES
+from fpemu.policy.values import Sums, ends_in, value_of
 
-Sums = Format | Accumulator | MatrixUnit
+if TYPE_CHECKING:
+    import os
+
+    from fpemu.autograd.tensor import Tensor
+    from fpemu.policy.explain import Explanation
 
 _active: contextvars.ContextVar[tuple[Policy, ...]] = contextvars.ContextVar(
     "fpemu_policies", default=()
 )
-
-UPDATES = ("plain", "kahan", "stochastic", "remainder")
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,22 +61,28 @@ class Policy:
     rounding, saturation, subnormals, random_bits    as `fpemu.quantize`, for all roundings
     low, fp32, promote, leave    names of operations ("*": all others), by what happens to their
                    inputs: cast to the formats above; cast to FP32; cast to the widest format among
-                   them; nothing. Gradients then have the formats of the inputs
-    overrides      `Override`s: patterns of modules or places, and what is other there; of those
-                   that match the first counts
+                   them (`fpemu.policy.lists`). Gradients then have the formats of the inputs
+    passes         one role in one pass, such as ``activations.weight_grad`` (`fpemu.policy.passes`)
+    overrides      `Override`s: patterns of modules, operations or places, and what is other there
     =============  ================================================================================
 
+    Of two things that are said of one place, this counts: the first override of places that matches;
+    the first override of modules or operations that matches, and in it what is said of the pass before
+    what is said of the role; `passes`; the lists of operations; the roles. Words that cannot both hold
+    are refused when the policy is made, with an `ArgumentError` that names both.
+
     Use it as ``with policy: loss = ...`` or hand it to `fp.train`. The text form lists
-    ``role=format`` pairs; roles left out are FP32 (`Policy.parse`).
+    ``role=format`` pairs; roles left out are FP32 (`Policy.parse`). `to_dict`, `to_json`, `to_toml`
+    and `save` have inverses; `explain` lists what happens at every place of a model.
 
     >>> p = Policy.parse("weights=e4m3 activations=e4m3 gradients=e5m2 accumulate=fp32 master=fp32")
     >>> p.gradients, p.loss_scale
     (fp.E5M2, 1.0)
     >>> Policy.parse(str(p)) == p
     True
-    >>> p = Policy.parse("fp16_master accumulate='h100 mma'; layers.0: weights=fp32 activations=fp32")
-    >>> p.overrides[0].pattern, p.at("layers.0").weights, p.at("layers.2").weights
-    ('layers.0', fp.FP32, fp.FP16)
+    >>> p = Policy.parse("fp16_master accumulate.weight_grad='h100 mma'; layers.0: loss=fp64 weights=bf16")
+    >>> p.passes, p.at("layers.0").weights, p.at("layers.2").weights
+    ((('accumulate.weight_grad', fp.matrix_unit('h100', 'mma')),), fp.BF16, fp.FP16)
     """
 
     weights: Format = FP32
@@ -103,42 +108,20 @@ class Policy:
     fp32: tuple[str, ...] = ()
     promote: tuple[str, ...] = ()
     leave: tuple[str, ...] = ()
+    passes: tuple[tuple[str, Any], ...] = ()
     overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        for name in FORMATS:
-            value = getattr(self, name)
-            if value is not None or name not in OPTIONAL:
-                put(self, name, as_format(value))
-        put(self, "accumulate", as_sums("accumulate", self.accumulate))
-        if self.inner is not None:
-            inner = as_sums("inner", self.inner)
-            if isinstance(inner, MatrixUnit):
-                raise ArgumentError(
-                    f"inner={str(inner)!r}: a matrix unit adds products, and nothing else; name a format"
-                )
-            put(self, "inner", inner)
-        try:
-            scale = float(self.loss_scale)
-        except (TypeError, ValueError):
-            scale = math.nan
-        if not (0 < scale < math.inf):
-            raise ArgumentError(
-                f"loss_scale must be a positive finite number, got {self.loss_scale!r}"
-            )
-        put(self, "loss_scale", scale)
-        if not isinstance(self.scaling, str) or self.scaling not in RULES:
-            raise unknown("scaling", self.scaling, RULES)
-        vocabulary.check(
-            rounding=self.rounding, saturation=self.saturation, subnormals=self.subnormals
-        )
-        if self.update not in UPDATES:
-            raise unknown("update", self.update, UPDATES)
-        for name in LISTS:
-            put(self, name, tuple(getattr(self, name)))
+        for name in FIELDS:
+            if name not in ("passes", "overrides"):
+                put(self, name, value_of(name, getattr(self, name)))
+        put(self, "passes", passes.settled(self.passes))
         put(self, "overrides", tuple(self.overrides))
-        put(self, "_sites", {})  # by place, operation and formats: a policy never changes
+        # A policy never changes: sites by place, operation and formats, and what overrides make of it.
+        put(self, "_sites", {})
+        put(self, "_merged", {})
+        contradictions.check(self)
 
     @property
     def storage(self) -> Format:
@@ -172,21 +155,65 @@ class Policy:
         text = str(self)
         return f'fp.Policy.parse("{text}")' if '"' not in text else f"fp.Policy.parse({text!r})"
 
+    def changed(self, changes: Mapping[str, Any]) -> Policy:
+        """The same with other fields. Keys of passes, such as "accumulate.weight_grad", are allowed; a
+        role that is changed as a whole is changed in all its passes.
+
+        >>> p = Policy(passes={"weights.input_grad": "bf16"}).changed({"accumulate.forward": "fp16"})
+        >>> p.passes
+        (('weights.input_grad', fp.BF16), ('accumulate.forward', fp.FP16))
+        >>> p.changed({"weights": "fp16"}).passes
+        (('accumulate.forward', fp.FP16),)
+        """
+        whole = {name: value for name, value in changes.items() if "." not in name}
+        kept = {k: v for k, v in self.passes if k.partition(".")[0] not in whole}
+        more = {name: value for name, value in changes.items() if "." in name}
+        return dataclasses.replace(self, **{"passes": {**kept, **more}, **whole})
+
     # -- use ------------------------------------------------------------------------------
 
-    def at(self, module: str) -> Policy:
-        """The policy of a module: the first override whose pattern matches its place, merged."""
-        for override in self.overrides:
-            if not override.of_places and override.matches(module):
-                return dataclasses.replace(self, **dict(override.changes))
-        return self
+    def override_of(self, module: str, operation: str = "") -> Override | None:
+        """The first override of modules or operations that matches; None if none does."""
+        found = (o for o in self.overrides if not o.of_places and o.matches(module, operation))
+        return next(found, None)
+
+    def at(self, module: str, operation: str = "") -> Policy:
+        """The policy of an operation in a module: the first override that matches it, merged."""
+        override = self.override_of(module, operation)
+        return self.merged(override) if override else self
+
+    def merged(self, override: Override) -> Policy:
+        """The policy where `override`, one of modules or operations, holds."""
+        merged: dict[Override, Policy] = self._merged  # type: ignore[attr-defined]
+        if override not in merged:
+            of_places = tuple(o for o in self.overrides if o.of_places)
+            merged[override] = self.changed({**dict(override.changes), "overrides": of_places})
+        return merged[override]
+
+    def of(self, parameter: Tensor) -> Policy:
+        """The policy of a parameter: that of its module, or of the operation its layer is named after.
+
+        Its `storage`, `update`, `momentum`, `variance` and `gradient_sum` are those of this parameter.
+
+        >>> from fpemu import nn
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> p = Policy.parse("fp16; layers.1: master=fp32")
+        >>> [p.of(parameter).storage for parameter in model.parameters()]
+        [fp.FP16, fp.FP16, fp.FP32, fp.FP32]
+        """
+        module, _, _ = parameter.name.rpartition("/")
+        return self.at(module, parameter.kind)
+
+    def storage_of(self, module: str, operation: str = "") -> Format:
+        """The format in which the weights of a module are stored and updated."""
+        return self.at(module, operation).storage
 
     def site(self, place: str, operation: str = "", formats: tuple[Format, ...] = ()) -> Site:
         """How `operation` rounds at `place` under this policy, on inputs of these formats."""
         key = (place, operation, formats)
         found = self._sites.get(key)  # type: ignore[attr-defined]
         if found is None:
-            found = self._sites[key] = self.at(place)._site(*key)  # type: ignore[attr-defined]
+            found = self._sites[key] = self.at(place, operation)._site(*key)  # type: ignore[attr-defined]
         return found
 
     def _site(self, place: str, operation: str, formats: tuple[Format, ...]) -> Site:
@@ -196,7 +223,7 @@ class Policy:
         roles = {name: getattr(self, name) for name in ("weights", "activations", "gradients")}
         roles |= {"loss": self.loss, "accumulate": ends_in(self.accumulate)}
         roles["inner"] = ends_in(self.inner) if self.inner else roles["accumulate"]
-        outputs = self.outputs
+        outputs, of_passes = self.outputs, self.passes
         wide = rule.format(formats)
         if wide is not None:
             roles = {
@@ -204,15 +231,17 @@ class Policy:
                 "loss": self.loss if rule.name != "fp32" else wide,
             }
             model = inner = outputs = None
+            of_passes = ()
             if wide.precision < FP32.precision:  # steps inside are as wide as ever
                 roles["accumulate"] = ends_in(self.accumulate)
                 roles["inner"] = ends_in(self.inner) if self.inner else roles["accumulate"]
+        of_places = ((o.at(place, operation), o) for o in self.overrides if o.of_places)
         return Site(
             place,
             roles,
             outputs,
             self.saturation,
-            RULES[self.scaling] if wide is None else None,
+            scaling.RULES[self.scaling] if wide is None else None,
             self.rounding,
             self.subnormals,
             self.random_bits,
@@ -220,10 +249,29 @@ class Policy:
             inner,
             self.gradient_sum,
             rule.follows_inputs,
-            tuple(
-                (o.pattern, o.casts()) for o in self.overrides if o.of_places and o.may_match(place)
-            ),
+            tuple((pattern, o.casts()) for pattern, o in of_places if pattern),
+            passes.table(of_passes),
         )
+
+    def explain(
+        self,
+        model: Any,
+        inputs: Any,
+        *,
+        loss: Any = None,
+        optimizer: Any = None,
+    ) -> Explanation:
+        """A table of every place of `model` in order: what is rounded there, from which format to which,
+        how, and which word of this policy says so. See `fpemu.policy.explain.explain`.
+
+        >>> from fpemu import nn
+        >>> rows = Policy.parse("fp16_master").explain(nn.mlp([4, 3, 2]), (5, 4)).rows
+        >>> next((r.source, r.format, r.decided) for r in rows if r.place == "layers.2/forward/weight")
+        (('fp32',), 'fp16', 'weights=fp16')
+        """
+        from fpemu.policy.explain import explain
+
+        return explain(self, model, inputs, loss=loss, optimizer=optimizer)
 
     def __enter__(self) -> Policy:
         _active.set((*_active.get(), self))
@@ -233,43 +281,92 @@ class Policy:
     def __exit__(self, *_: object) -> None:
         _active.set(_active.get()[:-1])
         outer = _active.get()
-        places.provide(outer[-1].site if outer else Policy().site)
+        places.provide(outer[-1].site if outer else FP32_THROUGHOUT.site)
+
+    # -- other forms ----------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The policy as strings, numbers and lists: the four main roles and what differs from default.
+
+        >>> Policy.parse("bf16 low=linear+matmul leave=*; layers.0: weights=fp32").to_dict()["overrides"]
+        [{'pattern': 'layers.0', 'weights': 'fp32'}]
+        """
+        from fpemu.policy.files import to_dict
+
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Policy:
+        """The policy that `to_dict` wrote, or that a person did: fields by name, keys of passes, a list
+        of overrides, and under "preset" the name of a policy to begin with.
+
+        Raises `ArgumentError` for what is unknown.
+
+        >>> Policy.from_dict({"preset": "fp16_master", "loss_scale": 1024}) == Policy.parse("fp16_master_scaled")
+        True
+        """
+        from fpemu.policy.files import from_dict
+
+        return from_dict(said)
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON."""
+        from fpemu.policy.files import to_json
+
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Policy:
+        """The policy that `to_json` wrote; `ArgumentError` for what is not JSON."""
+        from fpemu.policy.files import from_json
+
+        return from_json(text)
+
+    def to_toml(self) -> str:
+        """`to_dict` as TOML.
+
+        >>> print(Policy.parse("bf16 weights.input_grad=fp16; @tanh: inner=fp32").to_toml(), end="")
+        weights = "bf16"
+        activations = "bf16"
+        gradients = "bf16"
+        accumulate = "fp32"
+        "weights.input_grad" = "fp16"
+        <BLANKLINE>
+        [[overrides]]
+        pattern = "@tanh"
+        inner = "fp32"
+        """
+        from fpemu.policy.files import to_toml
+
+        return to_toml(self)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Policy:
+        """The policy that `to_toml` wrote; `ArgumentError` for what is not TOML."""
+        from fpemu.policy.files import from_toml
+
+        return from_toml(text)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, whole or not at all: .toml, .json, or .txt for the text form."""
+        from fpemu.policy.files import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """The policy in a .toml, .json or .txt file; `ArgumentError` naming the file if there is none."""
+        from fpemu.policy.files import load
+
+        return load(path)
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Policy))
 MAIN = ("weights", "activations", "gradients", "accumulate")
-OPTIONAL = ("master", "outputs", "gradient_sum", "momentum", "variance", "update_in")
-FORMATS = ("weights", "activations", "gradients", *OPTIONAL, "loss")
-SUMS = ("accumulate", "inner")
+FP32_THROUGHOUT = Policy()
 
 
 def current() -> Policy:
     """The policy of the innermost ``with`` block; FP32 throughout if there is none."""
     stack = _active.get()
-    return stack[-1] if stack else Policy()
-
-
-def ends_in(sums: Sums) -> Format:
-    """The format in which such sums end."""
-    if isinstance(sums, Format):
-        return sums
-    if isinstance(sums, MatrixUnit):
-        return sums.accumulator or FP32
-    return sums.result_format
-
-
-def as_sums(name: str, value: Any) -> Sums:
-    """A format, an accumulation model or a matrix unit, or the text of one; the plainest of these."""
-    if isinstance(value, MatrixUnit):
-        return value
-    if matrix_units.is_written(value):
-        return MatrixUnit.parse(value)
-    if isinstance(value, str) and (" " in value or "=" in value):
-        value = Accumulator.parse(value)
-    if not isinstance(value, Accumulator):
-        return as_format(value)
-    if value.out is not None:
-        raise ArgumentError(
-            f"{name}={str(value)!r}: a policy says by other roles in which format results leave; drop out="
-        )
-    return value.format if value == Accumulator(value.format) else value
+    return stack[-1] if stack else FP32_THROUGHOUT

@@ -81,23 +81,27 @@ def _matmul(site: Site, a: Array, b: Array) -> tuple[Array, Any]:
     left = site.operand(a, "activations", "forward/left")
     right = site.operand(b, "activations", "forward/right")
     y = _products(site, left, right, "forward")
-    return site.hand_on(y, "activations", "forward/output"), (left, right)
+    return site.hand_on(y, "activations", "forward/output"), (a, b, left, right)
 
 
 def _matmul_backward(
-    site: Site, saved: tuple[Operand, Operand], gradient: Array, needed: Needed
+    site: Site, saved: tuple[Array, Array, Operand, Operand], gradient: Array, needed: Needed
 ) -> tuple[Array | None, ...]:
-    left, right = saved
+    a, b, left, right = saved
     g = site.operand(gradient, "gradients", "backward/output_grad")
     to_left = to_right = None
     if needed[0]:
-        to_left = _products(site, g, right.T, "left_grad")
+        above = site.again(gradient, g, "gradients", "left_grad/output_grad")
+        other = site.again(b, right, "activations", "left_grad/right")
+        to_left = _products(site, above, other.T, "left_grad")
         to_left = site.hand_on(to_left, "gradients", "left_grad/output")
-        to_left = site.summed_to(to_left, left.array.shape, "left_grad/output")
+        to_left = site.summed_to(to_left, a.shape, "left_grad/output")
     if needed[1]:
-        to_right = _products(site, left.T, g, "right_grad")
+        above = site.again(gradient, g, "gradients", "right_grad/output_grad")
+        other = site.again(a, left, "activations", "right_grad/left")
+        to_right = _products(site, other.T, above, "right_grad")
         to_right = site.hand_on(to_right, "gradients", "right_grad/output")
-        to_right = site.summed_to(to_right, right.array.shape, "right_grad/output")
+        to_right = site.summed_to(to_right, b.shape, "right_grad/output")
     return to_left, to_right
 
 
