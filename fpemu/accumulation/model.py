@@ -30,6 +30,7 @@ sum, and in pairwise, tree and ring it is added last, if there is one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -196,6 +197,10 @@ class Accumulator:
 
 def parse_order(order: object) -> tuple[str, int | None]:
     """The name of an order and its number, or None without one."""
+    return _parsed(order) if isinstance(order, str) else _parse(order)
+
+
+def _parse(order: object) -> tuple[str, int | None]:
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", order) if isinstance(order, str) else None
     if match is None or match[1] not in ORDERS:
         raise unknown("order", order, [n if d != -1 else f"{n}:N" for n, d in ORDERS.items()])
@@ -208,6 +213,9 @@ def parse_order(order: object) -> tuple[str, int | None]:
     if number == 0 and name != "permuted":
         raise ArgumentError(f"the number of order {name!r} must be at least 1, got {order!r}")
     return name, number
+
+
+_parsed = functools.lru_cache(maxsize=256)(_parse)
 
 
 def _whole(name: str, said: str) -> int:

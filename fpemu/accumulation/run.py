@@ -30,6 +30,10 @@ from fpemu.reals import Real
 
 def filled(model: Accumulator) -> Accumulator:
     """The model with every setting that it leaves open taken from the `arithmetic` in force."""
+    if None not in (
+        *(model.rounding, model.saturation, model.subnormals, model.seed, model.random_bits),
+    ):
+        return model
     now = context.current()
     return dataclasses.replace(
         model,
