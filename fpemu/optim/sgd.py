@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,19 @@ class SGD:
         """Forget all gradients."""
         for p in self.parameters:
             p.grad = None
+
+    def state_dict(self) -> dict[str, object]:
+        """What is kept from step to step: the velocities, and the numbers that may be changed."""
+        return {"lr": self.lr, "momentum": self.momentum, "velocity": list(self._velocity)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another optimizer of the same parameters stood."""
+        velocity = list(state["velocity"])
+        shapes = [None if v is None else v.shape for v in velocity]
+        fits = [s in (None, p.shape) for s, p in zip(shapes, self.parameters, strict=False)]
+        if len(velocity) != len(self.parameters) or not all(fits):
+            raise ArgumentError("the state is of an optimizer of other parameters")
+        self.lr, self.momentum, self._velocity = state["lr"], state["momentum"], velocity
 
     def step(self, *, divide_by: float = 1.0, saturation: str = "none") -> None:
         """Update all parameters that have a gradient; gradients are first divided by `divide_by`.
