@@ -54,6 +54,7 @@ def test_every_field_takes_part_in_the_round_trip():
         "gradient_sum": "fp32",
         "momentum": "bf16",
         "variance": "fp16",
+        "update_in": "bf16",
         "update": "kahan",
         "rounding": "toward_zero",
         "subnormals": "ftz",

@@ -52,6 +52,8 @@ class Policy:
     gradient_sum   gradients of parameters added over uses and micro-batches; None: as they come
     momentum       the optimizer's first moments (velocities); None: as the stored weights
     variance       its second moments (mean squares); None: as the stored weights
+    update_in      the format in which an update is computed, as in one fused kernel; None: step by
+                   step in the format of the stored weights
     update         "plain"; "kahan" (with a running correction); "stochastic" (rounded at random);
                    "remainder" (the 16 bits that BF16 weights lack are kept apart)
     loss_scale     the loss gradient is multiplied by it and divided out again before the update
@@ -92,6 +94,7 @@ class Policy:
     gradient_sum: Format | None = None
     momentum: Format | None = None
     variance: Format | None = None
+    update_in: Format | None = None
     update: str = "plain"
     rounding: str = "nearest_even"
     subnormals: str = "gradual"
@@ -235,7 +238,7 @@ class Policy:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Policy))
 MAIN = ("weights", "activations", "gradients", "accumulate")
-OPTIONAL = ("master", "outputs", "gradient_sum", "momentum", "variance")
+OPTIONAL = ("master", "outputs", "gradient_sum", "momentum", "variance", "update_in")
 FORMATS = ("weights", "activations", "gradients", *OPTIONAL, "loss")
 SUMS = ("accumulate", "inner")
 
