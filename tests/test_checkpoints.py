@@ -127,9 +127,43 @@ def test_resuming_with_everything_that_has_a_state(path):
         assert ours == theirs
 
 
+def adam(parameters):
+    made = optim.AdamW(parameters, lr=0.01)
+    parts = [optim.LinearLR(made, total_iters=4), optim.CosineAnnealingLR(made, T_max=30)]
+    return made, optim.SequentialLR(made, parts, milestones=[4])
+
+
+def adagrad(parameters):
+    made = optim.Adagrad(parameters, lr=0.1)
+    return made, optim.ExponentialLR(made, gamma=0.9)
+
+
+@pytest.mark.parametrize("rule", ["plain", "kahan", "stochastic", "remainder"])
+@pytest.mark.parametrize("make", [adam, adagrad])
+def test_every_update_rule_and_schedule_goes_on(path, rule, make):
+    def go(stop=None, **options):
+        fp.manual_seed(2)
+        model = nn.mlp([6, 8, 3])
+        optimizer, schedule = make(model.parameters())
+        options = {"optimizer": optimizer, "schedule": schedule, **options}
+        policy = f"bf16 momentum=bf16 variance=fp32 update={rule}"
+        history = fp.train(
+            model, ROWS, policy=policy, epochs=2, batch_size=10, callbacks=[StopAt(stop)], **options
+        )
+        return bits(model, history)
+
+    want = go()
+    for stop in (3, PER_EPOCH):
+        go(stop, checkpoint=path, resume=True)
+    for ours, theirs in zip(go(checkpoint=path, resume=True), want, strict=True):
+        assert ours == theirs
+
+
 # What a checkpoint could forget, each with the part of the state that it then lacks.
 def velocity(monkeypatch):
-    monkeypatch.setattr(optim.SGD, "load_state_dict", lambda self, state: None)
+    from fpemu.optim import saved
+
+    monkeypatch.setattr(saved, "restore", lambda optimizer, state: None)
 
 
 def random_counters(monkeypatch):

@@ -13,7 +13,6 @@ from fpemu import nn, optim
 from fpemu.autograd.tensor import Tensor
 from fpemu.data import Dataset
 from fpemu.training import EarlyStopping, LiveCurves, Run
-from fpemu.training.clipping import clip
 
 RNG = np.random.default_rng(3)
 ROWS = Dataset.split("rows", RNG.normal(size=(50, 4)), RNG.integers(0, 3, 50))
@@ -103,34 +102,40 @@ def test_a_schedule_sets_the_learning_rate_of_every_step():
         start(schedule=lambda step: math.nan)
 
 
-def test_clipping_is_float32_arithmetic_step_by_step():
-    gradients = [RNG.normal(size=shape).astype(np.float32) for shape in [(3, 4), (5,)]]
-    f = np.float32
+def test_schedules_of_the_optimizer_count_steps():
+    used = []
 
-    def norm(x):
-        total = f(0)
-        for v in x.ravel():
-            total = f(total + f(v * v))
-        return np.sqrt(total)
+    class Watch:
+        def on_step(self, run, loss):
+            used.append(run.optimizer.lr)
 
-    for largest, scale in [(0.5, 1.0), (0.5, 4.0), (1e6, 1.0)]:
-        tensors = []
-        for g in gradients:
-            tensors.append(Tensor(np.zeros_like(g), requires_grad=True, name="l/w"))
-            tensors[-1].grad = fp.asarray(g)
-        total = f(norm(np.array([norm(g) for g in gradients])) / f(scale))
-        factor = min(f(1), f(largest) / f(total + f(1e-6)))
-        assert clip(tensors, largest, scale) == total
-        for t, g in zip(tensors, gradients, strict=True):
-            assert np.asarray(t.grad).tobytes() == (g * factor).tobytes()
+    fp.manual_seed(1)
+    model = nn.mlp([4, 6, 3])
+    sgd = optim.SGD(model.parameters(), lr=0.5)
+    schedule = optim.StepLR(sgd, step_size=3, gamma=0.5)
+    options = {"optimizer": sgd, "schedule": schedule, "callbacks": [Watch()], "epochs": 2}
+    history = fp.train(model, ROWS, batch_size=10, **options)
+    assert used == [0.5] * 3 + [0.25] * 3 + [0.125] * 2
+    assert [row["lr"] for row in history.rows] == [0.25, 0.125]
+    with pytest.raises(fp.ArgumentError, match="the schedule has done 7 steps already"):
+        fp.train(model, ROWS, **options)
+    other = optim.SGD(model.parameters(), lr=0.5)
+    with pytest.raises(fp.ArgumentError, match="the schedule is one of another optimizer"):
+        fp.train(model, ROWS, **{**options, "optimizer": other})
 
 
 def test_clipping_looks_at_gradients_without_the_loss_scale():
-    plain, _ = start(clip_norm=0.25)
-    scaled, _ = start("fp32 loss_scale=2^12", clip_norm=0.25)
-    free, _ = start()
-    weights = [m.state_dict()["0.weight"].tobytes() for m in (plain, scaled, free)]
-    assert weights[0] == weights[1] != weights[2]
+    free, _, _ = one_step(fp.policies["fp32"], 8)
+    norm = math.sqrt(sum(float(np.sum(np.asarray(g, np.float64) ** 2)) for g in free.values()))
+    for scale in (1.0, 2.0**12):
+        policy = fp.Policy.parse(f"fp32 loss_scale={scale:g}")
+        cut, _, run = one_step(policy, 8, clip_norm=norm / 4)
+        for name, gradient in free.items():
+            want = np.asarray(gradient, np.float64) / 4
+            assert np.abs(np.asarray(cut[name]) / run.scale - want).max() < 1e-6 * norm
+        kept, _, _ = one_step(policy, 8, clip_norm=norm * 4)
+        for name, gradient in free.items():
+            assert np.array_equal(np.asarray(kept[name]) / run.scale, np.asarray(gradient))
 
 
 def test_a_scaler_scales_and_skips():
@@ -344,7 +349,10 @@ def test_a_bar_shows_steps_where_tqdm_is(capsys):
         ({"clip_norm": 0.0}, "clip_norm must be a positive finite number, got 0.0"),
         ({"clip_norm": math.nan}, "clip_norm must be a positive finite number, got nan"),
         ({"loss": 3}, "loss must be a function, got 3"),
-        ({"schedule": "cosine"}, "schedule must be a function, got 'cosine'"),
+        (
+            {"schedule": "cosine"},
+            "schedule must be one of fpemu.optim, or a function of the step, got 'cosine'",
+        ),
         ({"every": 0, "checkpoint": "x"}, "every must be a positive integer, got 0"),
         ({"early_stop": 0}, "patience must be a positive integer, got 0"),
     ],

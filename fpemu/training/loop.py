@@ -14,7 +14,7 @@ from fpemu.data.dataset import Dataset
 from fpemu.data.loader import whole
 from fpemu.errors import ArgumentError
 from fpemu.nn.module import Module
-from fpemu.optim.sgd import SGD
+from fpemu.optim import SGD, LRScheduler, Optimizer
 from fpemu.policy import Policy
 from fpemu.progress import track
 from fpemu.training.callbacks import Callback, EarlyStopping
@@ -28,14 +28,14 @@ def train(
     data: Dataset | tuple[object, object],
     *,
     policy: Policy | str = "fp32",
-    optimizer: Any = None,
+    optimizer: Optimizer | None = None,
     epochs: int = 10,
     batch_size: int = 32,
     seed: int = 0,
     loss: Loss | None = None,
     loss_weight: float = 1.0,
     micro_batches: int = 1,
-    schedule: Callable[[int], float] | None = None,
+    schedule: LRScheduler | Callable[[int], float] | None = None,
     clip_norm: float | None = None,
     scaler: Any = None,
     callbacks: Sequence[Callback] = (),
@@ -64,8 +64,9 @@ def train(
         study underflow.
     micro_batches : pieces into which a batch is cut, whose gradients are added in the policy's
         `gradient_sum` format; `Run` says what is scaled where.
-    schedule : a function of the number of steps done that gives the learning rate of the next step.
-    clip_norm : largest norm of all gradients together, in FP32.
+    schedule : one of `fpemu.optim` made with this optimizer, whose numbers count steps; or a function of
+        the number of steps done that gives the learning rate of the next.
+    clip_norm : largest norm of all gradients together, in FP32; see `fpemu.optim.clip_grad_norm_`.
     scaler : a dynamic loss scale: has ``scale``, a number, and ``update(found_inf)``, which says whether
         to take the step; instead of the policy's loss_scale.
     callbacks : functions of (run, row), called after every epoch, or objects; see

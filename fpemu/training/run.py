@@ -23,10 +23,10 @@ from fpemu.data.loader import Loader, whole
 from fpemu.errors import ArgumentError
 from fpemu.nn.loss import cross_entropy
 from fpemu.nn.module import Module
+from fpemu.optim import LRScheduler, Optimizer, clip_grad_norm_
 from fpemu.policy import Policy
 from fpemu.scaling.loss_scale import in_fp32
 from fpemu.training import callbacks as watching
-from fpemu.training.clipping import clip
 from fpemu.training.history import History
 from fpemu.training.interrupts import held
 
@@ -53,7 +53,8 @@ class Run:
        sum over pieces is the gradient of the mean over the whole batch.
     3. The pieces' gradients of a parameter are added in order, each sum rounded in the policy's
        `gradient_sum` format (by default the gradient's own), at ``<parameter>/gradient_sum``.
-    4. `clip_norm`, if given, looks at the gradients without scale; see `clip`.
+    4. If `clip_norm` is given, these sums, scale and all, are clipped to clip_norm times the scale: nothing
+       is divided before, where it could underflow (`fpemu.optim.clip_grad_norm_`).
     5. The optimizer divides by loss_scale * loss_weight, as rounded in 2.
     """
 
@@ -67,7 +68,7 @@ class Run:
     _: KW_ONLY
     loss: Loss | None = None
     micro_batches: int = 1
-    schedule: Callable[[int], float] | None = None
+    schedule: LRScheduler | Callable[[int], float] | None = None
     clip_norm: float | None = None
     scaler: Any = None
     callbacks: Sequence[watching.Callback] = ()
@@ -88,9 +89,9 @@ class Run:
             raise ArgumentError(
                 f"clip_norm must be a positive finite number, got {self.clip_norm!r}"
             )
-        for name in ("loss", "schedule"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise ArgumentError(f"{name} must be a function, got {getattr(self, name)!r}")
+        if self.loss is not None and not callable(self.loss):
+            raise ArgumentError(f"loss must be a function, got {self.loss!r}")
+        self._check_schedule()
         if self.loss is None and self.data.train_y.dtype.kind != "i":
             raise ArgumentError(
                 f"data {self.data.name!r} has numbers as targets: give a loss, a function of predictions "
@@ -118,6 +119,22 @@ class Run:
         self._is_whole = True
         with events.collect(self.history.trace):
             self.model.store_in(self.policy.storage, saturation=self.policy.saturation)
+
+    def _check_schedule(self) -> None:
+        if isinstance(self.schedule, LRScheduler):
+            if self.schedule.optimizer is not self.optimizer:
+                raise ArgumentError(
+                    "the schedule is one of another optimizer; make it with this run's"
+                )
+            if self.schedule.last_epoch != 0:
+                raise ArgumentError(
+                    f"the schedule has done {self.schedule.last_epoch} steps already; make a new one"
+                )
+        elif self.schedule is not None and not callable(self.schedule):
+            raise ArgumentError(
+                "schedule must be one of fpemu.optim, or a function of the step, got "
+                f"{self.schedule!r}"
+            )
 
     # -- epochs ---------------------------------------------------------------------------
 
@@ -204,8 +221,7 @@ class Run:
 
     def _step(self, rows: np.ndarray) -> float:
         with draws.block(self.seed, self.history.steps + 1):
-            if self.schedule is not None:
-                self.optimizer.lr = self._scheduled(self.history.steps)
+            self._set_rate(self.history.steps)
             self.scale = self._next_scale()
             self.model.zero_grad()
             loss = self._gradients(rows)
@@ -215,7 +231,7 @@ class Run:
                 self.history.first_nonfinite = {"step": self.history.steps, "parameter": bad}
             if self.scaler is None or self.scaler.update(bad is not None):
                 if self.clip_norm is not None:
-                    clip(self.optimizer.parameters, self.clip_norm, self.scale)
+                    clip_grad_norm_(self.optimizer.parameters, self.clip_norm * self.scale)
                 # A loss weight is divided out with the scale: the same mathematics, smaller gradients.
                 self.optimizer.step(divide_by=self.scale, saturation=self.policy.saturation)
             return loss
@@ -250,14 +266,19 @@ class Run:
         own = self.policy.loss_scale if self.scaler is None else self.scaler.scale
         return in_fp32(own * self._weight, "loss_scale times loss_weight")
 
-    def _scheduled(self, step: int) -> float:
-        assert self.schedule is not None
-        lr = self.schedule(step)
-        if not isinstance(lr, numbers.Real) or not 0 <= float(lr) < math.inf:
-            raise ArgumentError(
-                f"the schedule must give a finite number from 0 for step {step}, got {lr!r}"
-            )
-        return float(lr)
+    def _set_rate(self, step: int) -> None:
+        """The learning rate of step number `step`, from 0. Schedules go on before a step, not after it,
+        so that the optimizer's rate is the one used last."""
+        if isinstance(self.schedule, LRScheduler):
+            if step:
+                self.schedule.step()
+        elif self.schedule is not None:
+            lr = self.schedule(step)
+            if not isinstance(lr, numbers.Real) or not 0 <= float(lr) < math.inf:
+                raise ArgumentError(
+                    f"the schedule must give a finite number from 0 for step {step}, got {lr!r}"
+                )
+            self.optimizer.lr = float(lr)
 
     def _looks_for_nonfinite(self) -> bool:
         return self.scaler is not None or self.history.first_nonfinite is None
@@ -345,9 +366,9 @@ class Run:
     def _settings(self) -> dict[str, Any]:
         """What must be the same for a run to go on from a checkpoint with the same bits."""
         options = {
-            f"optimizer's {k}": said(v)
-            for k, v in vars(self.optimizer).items()
-            if not k.startswith("_") and isinstance(v, (bool, int, float, str, tuple))
+            f"optimizer's {k}" + (f" (group {i})" if i else ""): said(v)
+            for i, group in enumerate(groups_of(self.optimizer))
+            for k, v in group.items()
         }
         return {
             "policy": str(self.policy),
@@ -363,6 +384,15 @@ class Run:
             "scaler": type(self.scaler).__name__,
             "data": checksum(self.data) if self.checkpoint is not None else None,
         }
+
+
+def groups_of(optimizer: Any) -> list[dict[str, Any]]:
+    """The numbers and words that set an optimizer, of each group of parameters."""
+    groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else [vars(optimizer)]
+    plain = (bool, int, float, str, tuple)
+    return [
+        {k: v for k, v in group.items() if k[0] != "_" and isinstance(v, plain)} for group in groups
+    ]
 
 
 def said(value: object) -> str | int | float | None:
