@@ -8,6 +8,7 @@ import io
 import os
 import socket
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -101,7 +102,8 @@ def _download(name: str, source: Source, kept: Path, timeout: float) -> Images:
     except ImportError:
         raise missing_extra("scikit-learn", f"the data set {name!r}", "data") from None
     try:
-        with _answering_within(timeout):
+        with _answering_within(timeout), warnings.catch_warnings(action="ignore"):
+            # It warns of each attempt that fails; what is said is the error below.
             bunch: Any = fetch_openml(
                 data_id=source.number, as_frame=False, parser="liac-arff", n_retries=1, cache=False
             )
