@@ -319,7 +319,7 @@ def test_train_writes_files(capsys, tmp_path):
 def test_train_goes_on_from_a_checkpoint(capsys, tmp_path):
     def train(epochs, *more):
         words = "train mlp --data moons --hidden 8 --optimizer adamw --schedule cosine --warmup 5"
-        words += " --policy bf16_master --micro-batches 2 --clip-norm 1 --epochs 4 --json"
+        words += " --policy bf16_master --micro-batches 2 --clip-norm 1 --batch-size 100 --epochs 4 --json"
         return fpemu(capsys, *words.replace("--epochs 4", f"--epochs {epochs}").split(), *more)
 
     def told(out):
@@ -329,7 +329,7 @@ def test_train_goes_on_from_a_checkpoint(capsys, tmp_path):
 
     path = str(tmp_path / "c.npz")
     _, want, _ = train(4)
-    status, _, err = train(4, "--checkpoint", path, "--every", "5")
+    status, _, err = train(4, "--checkpoint", path, "--every", "3")
     assert (status, err.count("loss ")) == (0, 4)
     # Cut back to the middle, as if it had been interrupted there.
     from fpemu.training import Run
@@ -338,7 +338,7 @@ def test_train_goes_on_from_a_checkpoint(capsys, tmp_path):
 
     def interrupted(self, rows):
         steps.append(1)
-        if len(steps) == 20:
+        if len(steps) == 6:
             signal.raise_signal(signal.SIGINT)
         return honest(self, rows)
 
@@ -348,7 +348,7 @@ def test_train_goes_on_from_a_checkpoint(capsys, tmp_path):
         status, _, err = train(4, "--checkpoint", path, "--resume")
     assert status == 130
     assert f"to go on: the same command with --resume, from {path}" in err
-    assert fp.load_checkpoint(path).step == 20
+    assert fp.load_checkpoint(path).step == 6
     status, out, err = train(4, "--checkpoint", path, "--resume")
     assert status == 0
     assert told(out) == told(want)
@@ -358,7 +358,7 @@ def test_train_goes_on_from_a_checkpoint(capsys, tmp_path):
 
 
 def test_train_stops_early(capsys):
-    words = "train mlp --data xor --hidden 8 --lr 3 --epochs 200 --early-stop 2 --compare fp32"
+    words = "train mlp --data xor --hidden 8 --lr 3 --batch-size 80 --epochs 200 --early-stop 2 --compare fp32"
     status, out, _ = fpemu(capsys, *words.split())
     assert status == 0
     assert "stopped early: no better test_loss for 2 epochs" in out
