@@ -52,13 +52,14 @@ def train(
     ----------
     model : takes (batch, ...); its parameters are first rounded to the policy's storage format. It is
         set to training, and to evaluation while it is tested.
-    data : a `Dataset`, or (x, y) to be split by `Dataset.split`.
+    data : a `Dataset`, or (x, y) to be split by `Dataset.split`; targets that are no integers are numbers
+        if a `loss` is given.
     policy : a `Policy` or its text.
     optimizer : by default ``SGD(model.parameters(), lr=0.1)``.
     epochs, batch_size, seed : epochs in all, those before a resumption included; the seed decides the
         order of the rows (see `fpemu.data.Loader`) and all random bits.
     loss : a function of (predictions, targets) that gives the mean over the rows, as a tensor; by default
-        cross-entropy, over all tokens where targets are sequences.
+        cross-entropy, with sequences (batch, time, classes) over all tokens.
     loss_weight : multiplies the loss gradient, together with the policy's loss scale, and is
         divided out before the update: shrinks gradients without changing the mathematics, to
         study underflow.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import numbers
 import os
@@ -23,12 +22,13 @@ from fpemu.data.loader import Loader, whole
 from fpemu.errors import ArgumentError
 from fpemu.nn.loss import cross_entropy
 from fpemu.nn.module import Module
-from fpemu.optim import LRScheduler, Optimizer, clip_grad_norm_
+from fpemu.optim import LRScheduler, clip_grad_norm_
 from fpemu.policy import Policy
 from fpemu.scaling.loss_scale import in_fp32
 from fpemu.training import callbacks as watching
 from fpemu.training.history import History
 from fpemu.training.interrupts import held
+from fpemu.training.settings import settings_of
 
 Loss = Callable[[Tensor, np.ndarray], Tensor]
 ROWS_AT_ONCE = 256  # in an evaluation
@@ -112,7 +112,7 @@ class Run:
                 "the optimizer does not hold this model's parameters; make it with "
                 "SGD(model.parameters(), ...)"
             )
-        self.settings = self._settings()
+        self.settings = settings_of(self)
         self.history = History(self.policy)
         self.counted = events.Trace()  # of the unfinished epoch, so that shares fit the rows
         self.spent = 0.0  # seconds in the unfinished epoch
@@ -256,7 +256,7 @@ class Run:
     def _loss_of(self, predicted: Tensor, targets: np.ndarray) -> Tensor:
         if self.loss is not None:
             return self.loss(predicted, targets)
-        if targets.ndim > 1:  # sequences: a prediction for every token
+        if targets.ndim > 1 and predicted.shape[:-1] == targets.shape:  # sequences
             predicted = predicted.reshape(-1, predicted.shape[-1])
             targets = targets.reshape(-1)
         return cross_entropy(predicted, targets)
@@ -362,56 +362,6 @@ class Run:
             raise ArgumentError("this run was broken off inside a step and cannot be saved")
         with held():
             save(self, target)
-
-    def _settings(self) -> dict[str, Any]:
-        """What must be the same for a run to go on from a checkpoint with the same bits."""
-        options = {
-            f"optimizer's {k}" + (f" (group {i})" if i else ""): said(v)
-            for i, group in enumerate(groups_of(self.optimizer))
-            for k, v in group.items()
-        }
-        return {
-            "policy": str(self.policy),
-            "seed": self.seed,
-            "batch size": self.batch_size,
-            "micro-batches": self.micro_batches,
-            "loss": said(self.loss or cross_entropy),
-            "loss weight": self._weight,
-            "schedule": said(self.schedule),
-            "norm to clip at": said(self.clip_norm),
-            "optimizer": type(self.optimizer).__name__,
-            **options,
-            "scaler": type(self.scaler).__name__,
-            "data": checksum(self.data) if self.checkpoint is not None else None,
-        }
-
-
-def groups_of(optimizer: Any) -> list[dict[str, Any]]:
-    """The numbers and words that set an optimizer, of each group of parameters."""
-    groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else [vars(optimizer)]
-    plain = (bool, int, float, str, tuple)
-    return [
-        {k: v for k, v in group.items() if k[0] != "_" and isinstance(v, plain)} for group in groups
-    ]
-
-
-def said(value: object) -> str | int | float | None:
-    """A setting as it can be kept and compared: functions by name, all else as it prints."""
-    if value is None or isinstance(value, (int, float, str)):
-        return value
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    printed = repr(value)
-    return type(value).__name__ if " at 0x" in printed else printed
-
-
-def checksum(data: Dataset) -> str:
-    """128 bits of hash over all rows, their shapes and dtypes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (data.train_x, data.train_y, data.test_x, data.test_y):
-        digest.update(f"{part.shape}{part.dtype}".encode())
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
 
 
 def classes_of(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
