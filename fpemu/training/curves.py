@@ -31,7 +31,7 @@ def svg(runs: Mapping[str, History]) -> str:
         if any(_points(h, column) for h in runs.values() for column, _, _ in lines)
     ]
     legend = [
-        f'<text x="{LEFT}" y="{HEIGHT + 16 * i + 14}" fill="{_color(i)}">{html.escape(name)}</text>'
+        f'<text x="{LEFT}" y="{HEIGHT + 16 * i + 14}" fill="{_color(i)}">{html.escape(name[:100])}</text>'
         for i, name in enumerate(runs)
         if len(runs) > 1
     ]

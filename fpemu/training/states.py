@@ -32,6 +32,8 @@ def pack(state: object, name: str, arrays: dict[str, np.ndarray]) -> Any:
     """
     if state is None or isinstance(state, (bool, str)):
         return state
+    if isinstance(state, np.bool_):
+        return bool(state)
     if isinstance(state, (int, np.integer)):
         return int(state)
     if isinstance(state, (float, np.floating)):
