@@ -13,6 +13,9 @@ from fpemu.errors import (
     ArgumentError as ArgumentError,
 )
 from fpemu.errors import (
+    DownloadError as DownloadError,
+)
+from fpemu.errors import (
     FpemuError as FpemuError,
 )
 from fpemu.errors import (
@@ -120,7 +123,10 @@ if TYPE_CHECKING:
     from fpemu.policy import Policy as Policy
     from fpemu.policy import policies as policies
     from fpemu.random import manual_seed as manual_seed
+    from fpemu.training import EarlyStopping as EarlyStopping
     from fpemu.training import History as History
+    from fpemu.training import LiveCurves as LiveCurves
+    from fpemu.training import load_checkpoint as load_checkpoint
     from fpemu.training import train as train
 
 __version__ = "0.1.0"
@@ -152,7 +158,8 @@ _LAZY = {
     **dict.fromkeys(("MatrixUnit", "matrix_unit"), "matrix_units"),
     **dict.fromkeys(("Policy", "policies"), "policy"),
     "manual_seed": "random",
-    **dict.fromkeys(("train", "History"), "training"),
+    **dict.fromkeys(("train", "History", "load_checkpoint"), "training"),
+    **dict.fromkeys(("EarlyStopping", "LiveCurves"), "training"),
     **dict.fromkeys(("next_up", "next_down", "nextafter", "ulp", "classify"), "neighbours"),
     **dict.fromkeys(("values", "shortest"), "neighbours"),
 }
@@ -160,7 +167,14 @@ _LAZY = {
 __all__ = [
     *("BF16", "E2M1", "E2M3", "E3M2", "E3M4", "E4M3", "E4M3B11FNUZ", "E4M3FNUZ", "E4M3_IEEE"),
     *("E5M2", "E5M2FNUZ", "E8M0", "FP16", "FP32", "FP64", "TF32"),
-    *("ArgumentError", "FpemuError", "MissingExtraError", "TrapError", "UnsupportedError"),
+    *(
+        "ArgumentError",
+        "DownloadError",
+        "FpemuError",
+        "MissingExtraError",
+        "TrapError",
+        "UnsupportedError",
+    ),
     *("Format", "as_format", "finfo", "p3109"),
     *_LAZY,
 ]

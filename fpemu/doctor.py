@@ -22,7 +22,7 @@ from fpemu.reals import is_nan
 
 REQUIRED = ("numpy", "numba", "llvmlite", "ml_dtypes")
 OPTIONAL = (
-    *("matplotlib", "scikit-learn", "tqdm", "torch", "cupy", "cupy-cuda12x", "gmpy2"),
+    *("matplotlib", "scikit-learn", "mlxtend", "tqdm", "torch", "cupy", "cupy-cuda12x", "gmpy2"),
     *("gfloat", "hypothesis", "jupyterlab"),
 )
 VARIABLES = (

@@ -30,6 +30,10 @@ class TrapError(FpemuError, ArithmeticError):
     """An IEEE exception that an `arithmetic` block traps was signalled."""
 
 
+class DownloadError(FpemuError, OSError):
+    """Data are neither kept on this machine nor to be had from the network; nothing was kept."""
+
+
 class MissingExtraError(FpemuError, ImportError):
     """An optional package is needed; the message gives the install command."""
 

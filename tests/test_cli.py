@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -294,6 +295,75 @@ def test_interruption_keeps_the_results(capsys, monkeypatch):
     assert len(json.loads(out)["runs"][0]["epochs"]) == 1
 
 
+def test_train_writes_files(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    wanted = {"--csv": "h.csv", "--save-json": "h.json", "--plot": "h.svg"}
+    files = [word for o, name in wanted.items() for word in (o, str(tmp_path / name))]
+    train = ("train", "mlp", "--data", "xor", "--hidden", "8", "--epochs", "2", "--compare", "fp32")
+    status, out, _ = fpemu(capsys, *train, *files, "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert json.loads((tmp_path / "h.json").read_text()) == found
+    header, *rows = (tmp_path / "h.csv").read_text().splitlines()
+    assert header == "run,epoch,train_loss,test_loss,test_accuracy,seconds"
+    assert [row.split(",")[:2] for row in rows] == [
+        ["fp32", "1"],
+        ["fp32", "2"],
+        ["fp16", "1"],
+        ["fp16", "2"],
+    ]
+    assert float(rows[3].split(",")[3]) == found["runs"][1]["epochs"][1]["test_loss"]
+    assert "<svg" in (tmp_path / "h.svg").read_text()
+
+
+def test_train_goes_on_from_a_checkpoint(capsys, tmp_path):
+    def train(epochs, *more):
+        words = "train mlp --data moons --hidden 8 --optimizer adamw --schedule cosine --warmup 5"
+        words += " --policy bf16_master --micro-batches 2 --clip-norm 1 --batch-size 100 --epochs 4 --json"
+        return fpemu(capsys, *words.replace("--epochs 4", f"--epochs {epochs}").split(), *more)
+
+    def told(out):
+        (run,) = json.loads(out)["runs"]
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in run["epochs"]]
+        return rows, run["places"]
+
+    path = str(tmp_path / "c.npz")
+    _, want, _ = train(4)
+    status, _, err = train(4, "--checkpoint", path, "--every", "3")
+    assert (status, err.count("loss ")) == (0, 4)
+    # Cut back to the middle, as if it had been interrupted there.
+    from fpemu.training import Run
+
+    steps, honest = [], Run._step
+
+    def interrupted(self, rows):
+        steps.append(1)
+        if len(steps) == 6:
+            signal.raise_signal(signal.SIGINT)
+        return honest(self, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_step", interrupted)
+        (tmp_path / "c.npz").unlink()
+        status, _, err = train(4, "--checkpoint", path, "--resume")
+    assert status == 130
+    assert f"to go on: the same command with --resume, from {path}" in err
+    assert fp.load_checkpoint(path).step == 6
+    status, out, err = train(4, "--checkpoint", path, "--resume")
+    assert status == 0
+    assert told(out) == told(want)
+    status, _, err = train(5, "--checkpoint", path, "--resume")  # another cosine
+    assert status == 2
+    assert "is of another run: schedule is" in err
+
+
+def test_train_stops_early(capsys):
+    words = "train mlp --data xor --hidden 8 --lr 3 --batch-size 80 --epochs 200 --early-stop 2 --compare fp32"
+    status, out, _ = fpemu(capsys, *words.split())
+    assert status == 0
+    assert "stopped early: no better test_loss for 2 epochs" in out
+
+
 ERRORS = [
     (["show", "abc"], "'abc' is not a number; write for example 0.1"),
     (["show", "0.1", "--formats", "fp61"], "unknown format 'fp61'; did you mean 'fp64'?"),
@@ -351,7 +421,24 @@ ERRORS = [
     ([*QUICK, "--loss-scale", "0"], "loss_scale must be a positive finite number, got 0.0"),
     ([*QUICK, "--loss-weight", "-1"], "loss_weight must be positive and finite, and so as an FP32"),
     ([*QUICK, "--seed", "-1"], "--seed must be an integer from 0"),
-    ([*QUICK, "--data", "mnist"], "unknown data 'mnist'; allowed: digits, FILE.npz, FILE.csv"),
+    (
+        [*QUICK, "--data", "mnits"],
+        "unknown data 'mnits'; did you mean 'mnist'? allowed: digits, mnist5k",
+    ),
+    ([*QUICK, "--data", "copy"], "data 'copy' are tokens, and mlp takes numbers"),
+    ([*QUICK, "--optimizer", "adan"], "unknown optimizer 'adan'; did you mean 'adam'?"),
+    ([*QUICK, "--optimizer", "adam", "--momentum", "0.5"], "--momentum does not go with adam"),
+    ([*QUICK, "--schedule", "step"], "unknown schedule 'step'; did you mean 'step:EPOCHS'?"),
+    ([*QUICK, "--schedule", "step:0"], "--schedule step must be an integer from 1"),
+    ([*QUICK, "--warmup", "-1"], "--warmup must be an integer from 0"),
+    ([*QUICK, "--clip-norm", "0"], "clip_norm must be a positive finite number, got 0.0"),
+    ([*QUICK, "--micro-batches", "0"], "--micro-batches must be an integer from 1"),
+    ([*QUICK, "--early-stop", "0"], "--early-stop must be an integer from 1"),
+    ([*QUICK, "--resume"], "--resume goes on from a checkpoint: give --checkpoint FILE, too"),
+    ([*QUICK, "--every", "5"], "--every says how often to write: give --checkpoint FILE, too"),
+    ([*QUICK, "--compare", "fp32", "--checkpoint", "c.npz"], "--checkpoint holds one run, and 2"),
+    ([*QUICK, "--csv", "nowhere/h.csv"], "--csv: 'nowhere/h.csv' cannot be written"),
+    ([*QUICK, "--plot", "h.gif"], "unknown kind of picture '.gif'; did you mean '.svg'?"),
     ([*QUICK, "--data", "nowhere.npz"], "data 'nowhere.npz' cannot be read"),
     (["tran"], "invalid choice: 'tran'"),
     ([], "required: COMMAND"),

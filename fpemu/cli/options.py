@@ -20,7 +20,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def print_json(value: object) -> None:
     """Print `value` as standard JSON: infinities and NaN become strings."""
-    print(json.dumps(_standard(value), indent=2))
+    print(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """`value` as standard JSON, to be read by people, too."""
+    return json.dumps(_standard(value), indent=2)
 
 
 def _standard(value: object) -> object:

@@ -2,113 +2,161 @@
 
 from __future__ import annotations
 
-import warnings
-import zipfile
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fpemu.errors import ArgumentError, unknown
 from fpemu.random import Stream
 
-NAMES = ("digits",)
 MOST_CLASSES = 10_000
+INPUTS = ("numbers", "tokens")
+TARGETS = ("classes", "numbers")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows of numbers and their classes; see `Dataset.split` for how they are divided."""
+    """Rows of inputs and their targets; see `Dataset.split` for how they are divided.
+
+    Inputs are float32 of shape (rows, ...), images (rows, channels, height, width), or int64 where
+    they are tokens of sequences (rows, time). Targets are int64 classes of shape (rows, ...), one for
+    each row or each token, or float32 numbers.
+    """
 
     name: str
-    train_x: np.ndarray  # (rows, features) float32
-    train_y: np.ndarray  # (rows,) int64
+    train_x: np.ndarray
+    train_y: np.ndarray
     test_x: np.ndarray
     test_y: np.ndarray
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row of inputs."""
+        return self.train_x.shape[1:]
+
+    @property
     def features(self) -> int:
         """Numbers per row."""
-        return self.train_x.shape[1]
+        return math.prod(self.shape)
 
     @property
     def classes(self) -> int:
-        """Number of classes: the largest target plus one."""
-        return int(max(self.train_y.max(), self.test_y.max())) + 1
+        """Number of classes: the largest target plus one. `ArgumentError` if targets are numbers."""
+        if self.train_y.dtype.kind != "i":
+            raise ArgumentError(f"data {self.name!r} has numbers as targets, not classes")
+        return int(max(y.max() for y in (self.train_y, self.test_y) if y.size)) + 1
+
+    def flat(self) -> Dataset:
+        """The same with each row of inputs as one vector: (rows, features).
+
+        >>> Dataset.split("images", np.zeros((5, 1, 2, 3)), np.arange(5)).flat().train_x.shape
+        (4, 6)
+        """
+        flat = {k: getattr(self, k).reshape(-1, self.features) for k in ("train_x", "test_x")}
+        return replace(self, **flat)
+
+    def images(self) -> Dataset:
+        """The same with rows as images (channels, height, width): vectors of a square number of numbers,
+        such as the digits, as squares of one channel. `ArgumentError` for others.
+
+        >>> Dataset.split("rows", np.zeros((5, 64)), np.arange(5)).images().train_x.shape
+        (4, 1, 8, 8)
+        """
+        if len(self.shape) == 3:
+            return self
+        side = math.isqrt(self.features)
+        if len(self.shape) != 1 or side**2 != self.features:
+            raise ArgumentError(
+                f"data {self.name!r} has rows of shape {self.shape}, which are no images: channels, height "
+                "and width, or a vector of a square number of numbers"
+            )
+        parts = ("train_x", "test_x")
+        return replace(self, **{k: getattr(self, k).reshape(-1, 1, side, side) for k in parts})
 
     @classmethod
     def split(
-        cls, name: str, x: object, y: object, *, test_share: float = 0.2, seed: int = 0
+        cls,
+        name: str,
+        x: object,
+        y: object,
+        *,
+        test_share: float = 0.2,
+        seed: int = 0,
+        inputs: str = "numbers",
+        targets: str = "classes",
     ) -> Dataset:
-        """Check `x` (rows, features) and `y` (rows,) and split them at random by `seed`.
+        """Check `x` (rows, ...) and `y` (rows, ...) and split them at random by `seed`.
 
-        The test part has ``ceil(rows * test_share)`` rows. Raises `ArgumentError` for NaN or
-        infinite inputs (with the first position; float32 is what counts), shapes that do not fit,
-        targets that are not integers from 0 to 9999, or fewer than two rows.
+        The test part has ``ceil(rows * test_share)`` rows: the first ones of
+        ``Stream(seed, "split").permutation(rows)``; the others, in this order, are trained on.
+        `inputs` are "numbers" or "tokens" (integers from 0, for embeddings), `targets` "classes" or
+        "numbers". Raises `ArgumentError` for NaN or infinite inputs (with the first position; float32
+        is what counts), shapes that do not fit, classes or tokens that are not integers from 0 (classes
+        to 9999), fewer than two rows, or a share that leaves no row to train on.
 
         >>> part = Dataset.split("mine", np.eye(10), np.arange(10))
         >>> part.train_x.shape, part.test_x.shape
         ((8, 10), (2, 10))
         """
-        x, y = np.asarray(x), np.asarray(y)
-        if x.ndim != 2 or y.ndim != 1 or len(x) != len(y) or len(x) < 2 or x.shape[1] == 0:
-            raise ArgumentError(
-                f"data {name!r}: inputs must be (rows, features) and targets (rows,) with at least "
-                f"2 rows and 1 feature, got {x.shape} and {y.shape}"
-            )
-        if x.dtype.kind not in "fiub":
-            raise ArgumentError(f"data {name!r}: inputs must be numbers, got dtype {x.dtype}")
-        with np.errstate(over="ignore"):
-            values = x.astype(np.float32)
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            row, column = map(int, bad[0])
-            raise ArgumentError(
-                f"data {name!r}: {x[row, column]} at row {row}, column {column} ({len(bad)} such "
-                "values); inputs must be finite float32: drop, replace or rescale them"
-            )
-        if y.dtype.kind not in "iuf" or not np.all((y >= 0) & (y < MOST_CLASSES) & (y % 1 == 0)):
-            raise ArgumentError(
-                f"data {name!r}: targets must be integers from 0 to {MOST_CLASSES - 1}, the number "
-                "of a row's class"
-            )
-        whole = y.astype(np.int64)
+        x, y = checked(name, x, y, inputs=inputs, targets=targets)
+        tests = _tests(len(x), test_share)
         order = Stream(seed, "split").permutation(len(x))
-        tests = int(np.ceil(len(x) * test_share))
         train, test = order[tests:], order[:tests]
-        return cls(name, values[train], whole[train], values[test], whole[test])
+        return cls(name, x[train], y[train], x[test], y[test])
 
 
-def load(name: str, *, seed: int = 0) -> Dataset:
-    """The data set `name`: "digits", or a file ``.npz`` (arrays x and y) or ``.csv``.
+def _tests(rows: int, share: float) -> int:
+    tests = int(np.ceil(rows * share)) if 0 <= share < 1 else rows
+    if tests >= rows:
+        raise ArgumentError(
+            f"test_share must be from 0 to below 1 and leave a row to train on, got {share!r} of "
+            f"{rows} rows"
+        )
+    return tests
 
-    A ``.csv`` file holds numbers only, the class in the last column. Raises `ArgumentError` for
-    an unknown name or unreadable file, `MissingExtraError` where a package is missing.
 
-    >>> load("digits").train_x.shape
-    (1437, 64)
-    """
-    name = str(name)
-    if name == "digits":
-        from fpemu.data.digits import digits
+def checked(
+    name: str, x: object, y: object, *, inputs: str = "numbers", targets: str = "classes"
+) -> tuple[np.ndarray, np.ndarray]:
+    """`x` and `y` as a `Dataset` holds them, or `ArgumentError`; see `Dataset.split`."""
+    if inputs not in INPUTS:
+        raise unknown("kind of inputs", inputs, INPUTS)
+    if targets not in TARGETS:
+        raise unknown("kind of targets", targets, TARGETS)
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim < 2 or y.ndim < 1 or len(x) != len(y) or len(x) < 2 or x.size == 0 or y.size == 0:
+        raise ArgumentError(
+            f"data {name!r}: inputs must be (rows, features) or (rows, ...) and targets (rows,) or "
+            f"(rows, ...) with at least 2 rows and 1 feature, got {x.shape} and {y.shape}"
+        )
+    x = _numbers(name, "inputs", x) if inputs == "numbers" else _integers(name, "tokens", x, 2**31)
+    if targets == "numbers":
+        return x, _numbers(name, "targets", y)
+    return x, _integers(name, "targets", y, MOST_CLASSES)
 
-        return digits(seed=seed)
-    path = Path(name)
-    if path.suffix not in (".npz", ".csv"):
-        raise unknown("data", name, [*NAMES, "FILE.npz", "FILE.csv"])
-    try:
-        if path.suffix == ".npz":
-            loaded = np.load(path, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ValueError("it is not a .npz archive")
-            with loaded as arrays:
-                x, y = arrays["x"], arrays["y"]
-        else:
-            with warnings.catch_warnings(action="ignore"):  # an empty file is refused below
-                table = np.loadtxt(path, delimiter=",", ndmin=2)
-            x, y = table[:, :-1], table[:, -1]
-    except KeyError as error:
-        raise ArgumentError(f"data {name!r} must hold arrays x and y: {error.args[0]}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ArgumentError(f"data {name!r} cannot be read: {error}") from None
-    return Dataset.split(name, x, y, seed=seed)
+
+def _numbers(name: str, what: str, x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind not in "fiub":
+        raise ArgumentError(f"data {name!r}: {what} must be numbers, got dtype {x.dtype}")
+    with np.errstate(over="ignore"):
+        values = x.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.all():
+        where = np.unravel_index(int(np.argmin(finite)), x.shape)
+        row, *rest = map(int, where)
+        column = f", column {rest[0]}" if len(rest) == 1 else f", position {rest}" if rest else ""
+        raise ArgumentError(
+            f"data {name!r}: {x[where]} at row {row}{column} ({np.sum(~finite)} such values); {what} "
+            "must be finite float32: drop, replace or rescale them"
+        )
+    return values
+
+
+def _integers(name: str, what: str, y: np.ndarray, limit: int) -> np.ndarray:
+    if y.dtype.kind not in "iuf" or not np.all((y >= 0) & (y < limit) & (y % 1 == 0)):
+        meant = "the number of a row's class" if what == "targets" else "the number of a symbol"
+        raise ArgumentError(
+            f"data {name!r}: {what} must be integers from 0 to {limit - 1}, {meant}"
+        )
+    return y.astype(np.int64)

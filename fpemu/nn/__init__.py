@@ -52,3 +52,4 @@ from fpemu.nn.summary import summary as summary
 from fpemu.nn.transformer import TransformerEncoderLayer as TransformerEncoderLayer
 from fpemu.nn.weight_files import load_safetensors as load_safetensors
 from fpemu.nn.weight_files import save_safetensors as save_safetensors
+from fpemu.nn.zoo import cnn as cnn
