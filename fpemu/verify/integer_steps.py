@@ -216,6 +216,8 @@ def scaled_by_integers(
 ) -> np.ndarray:
     """The block-scaled product of matrices, as `fpemu.exact.scaled_unit` computes it on one sum."""
     made, k, block = instruction, a.shape[1], instruction.block
+    if k == 0:
+        return c.copy()
     short = -k % made.length
     more = (k + short) // block - scales_a.shape[1]
     left = np.pad(a, ((0, 0), (0, short)))[:, None], np.pad(b, ((0, short), (0, 0))).T[None]
