@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from fractions import Fraction
 
 import drawn
 import numpy as np
 import pytest
+from cdna_probes import PROBES, orders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +29,9 @@ def test_kernels_against_the_exact_reference(made):
     found = units.compare(made, units.by_exact, "exact", 1, side=3)
     assert (found.wrong, found.first_wrong) == (0, "")
     assert found.exact + found.rounded + found.overflowed == 9 * len(units.KINDS)
+    if integer_steps.judges(made):
+        found = units.compare(made, integer_steps.by_integers, "integers", 1, side=10)
+        assert (found.wrong, found.first_wrong) == (0, "")
 
 
 @settings(max_examples=300, deadline=None)
@@ -100,32 +103,14 @@ def test_split_k_in_float32_by_hand():
     assert not np.array_equal(multiply(a, b, plain.on("fp16")), want)
 
 
-TIES = [  # c, products, the sum in FP32; FP32's gap at 2**20 is 2**-3
-    (2.0**20, [2.0**-4], 2.0**20),
-    (2.0**20, [2.0**-4, 2.0**-48], 2.0**20 + 2.0**-3),
-    (2.0**20, [2.0**-4, -(2.0**-48)], 2.0**20),
-    (2.0**20 + 2.0**-3, [2.0**-4, -(2.0**-48)], 2.0**20 + 2.0**-3),
-    (2.0**20 + 2.0**-3, [2.0**-4], 2.0**20 + 2.0**-2),
-    (2.0**-140, [2.0**-4, -(2.0**-28)], 2.0**-4 - 2.0**-28),
-    (-(2.0**-140), [2.0**-4, 2.0**-4, 2.0**-27], 2.0**-3),
-    (2.0**-140, [2.0**-4, 2.0**-4, 2.0**-27], 2.0**-3 + 2.0**-26),
-    (2.0**-149, [2.0**-8, -(2.0**-8), 2.0**-48], 2.0**-48),
-    (-(2.0**30), [2.0**15, 2.0**15, -(2.0**-48)], -(2.0**30) + 2.0**16),
-    (2.0**100, [2.0**-48, -(2.0**-48)], 2.0**100),
-]
-
-
-@pytest.mark.parametrize(("c", "products", "want"), TIES)
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_cdna1_rounds_once(c, products, want, sign):
-    """Ties decided by what lies more than 53 bits below, by hand; each order of the products."""
-    made = matrix_unit("mi100").on("fp16")
-    root = [2.0 ** (np.log2(abs(p)) // 2) for p in products]
-    for order in itertools.permutations(range(len(products))):
-        a = np.array([[sign * np.copysign(root[i], products[i]) for i in order]], np.float32)
-        b = np.array([[abs(products[i]) / root[i] for i in order]], np.float32).T
-        got = multiply(a, b, made, np.full((1, 1), sign * c, np.float32))
-        assert got[0, 0] == sign * want, order
+@pytest.mark.parametrize("probe", PROBES, ids=str)
+def test_cdna_by_hand(probe):
+    *case, want = probe
+    for made, a, b, c in orders(*case):
+        assert multiply(a, b, made, c)[0, 0] == want
+        assert exact.matrix_unit(a[0].tolist(), b[:, 0].tolist(), c.item(), made) == want
+        if integer_steps.judges(made):
+            assert integer_steps.by_integers(a, b, c, made)[0, 0] == want
 
 
 def test_cdna1_rounds_bf16_once():

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from cdna_probes import PROBES, orders
 
 from fpemu.matrix_units import matrix_unit, multiply
 from fpemu.verify import mmasim, scaled_units, units
@@ -37,6 +38,13 @@ def test_chains_and_what_is_left_over_are_asked(unit):
     (_, (a, b, c)), *_ = units.cases(made, 1, steps=4)
     a, b, c = np.ones_like(a), np.ones_like(b), np.zeros_like(c)
     assert mmasim.judge(a, b, c, made)[0, 0] == a.shape[1] == multiply(a, b, made)[0, 0]
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=str)
+def test_cdna_by_hand(probe):
+    *case, want = probe
+    for made, a, b, c in orders(*case):
+        assert mmasim.judge(a, b, c, made)[0, 0] == want
 
 
 def test_a_planted_bug_is_caught():

@@ -59,14 +59,16 @@ def _suffix(instruction: Instruction) -> str:
 
 
 def judge(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> np.ndarray:
-    """The product of matrices by MMA-Sim: every sum of products on its own."""
+    """The product of matrices by MMA-Sim: every sum of products on its own, K padded with zeros."""
     rows, columns = np.divmod(np.arange(c.size), c.shape[1])
     if instruction.arithmetic == "software":
         total = _software(a[rows], b.T[columns], c.reshape(-1), instruction)
     else:
+        unit = simulator(instruction)
+        short = -a.shape[1] % unit.k
+        a, b = np.pad(a, ((0, 0), (0, short))), np.pad(b, ((0, short), (0, 0)))
         left, right = tensor(a[rows], instruction.a), tensor(b.T[columns], instruction.b)
         total = tensor(c.reshape(-1), instruction.accumulator)
-        unit = simulator(instruction)
         for k in range(0, a.shape[1], unit.k):
             total = unit.dpa(left[:, k : k + unit.k], right[:, k : k + unit.k], total)
     return total.numpy().astype(c.dtype).reshape(c.shape)
