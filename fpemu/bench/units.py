@@ -1,4 +1,4 @@
-"""Speed of matrix units: every one that differs in its numbers, beside NumPy's float32 product, and beside
+"""Speed of matrix units: every one that differs in its numbers, beside a plain float32 loop, and beside
 MMA-Sim where that is installed."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from fpemu.accumulation import threads
 from fpemu.arrays import Array, array
 from fpemu.bench.arrays import Row, median_ratio
+from fpemu.bench.peers import plain_loop
 from fpemu.bench.products import threads_used
 from fpemu.carriers import carrier_dtype
 from fpemu.formats import E4M3, FP32, Format
@@ -21,7 +22,7 @@ from fpemu.matrix_units.scaled import ScaledInstruction
 from fpemu.verify import mmasim, scaled_units
 from fpemu.verify.units import distinct
 
-AGAINST = "NumPy float32 @, its own threads"
+AGAINST = "a plain float32 loop, 1 thread"
 _FEW = 64  # rows, columns and at most as many products of a sum for MMA-Sim
 Run = Callable[[], object]
 
@@ -58,7 +59,7 @@ def subjects() -> Iterator[Subject]:
 
 def rows(n: int, repeats: int) -> Iterator[tuple[str, Callable[[], Row]]]:
     """The measurements for products of (n/2, n) and (n, n/2) matrices: fpemu's on one thread and on all,
-    `ratio` being the speed relative to NumPy's; then MMA-Sim's on 64 x 64 x 64 (block-scaled: K of one
+    `ratio` being the speed relative to the loop's; then MMA-Sim's on 64 x 64 x 64 (block-scaled: K of one
     instruction), relative to fpemu's on one thread on the larger matrices."""
     m = max(n // 2, 1)
     for subject in subjects():
@@ -71,10 +72,10 @@ def rows(n: int, repeats: int) -> Iterator[tuple[str, Callable[[], Row]]]:
 
 
 def _ours(subject: Subject, m: int, k: int, count: int, repeats: int, speeds: list[float]) -> Row:
-    a, b = _normal(FP32, m, k).to_numpy(), _normal(FP32, k, m).to_numpy()
     run = subject.ours(m, k, m)
+    base = plain_loop(_normal(FP32, m, k).to_numpy(), _normal(FP32, k, m).to_numpy())
     with threads_used(count):
-        ratio, seconds = median_ratio(run, lambda: a @ b, repeats)
+        ratio, seconds = median_ratio(run, base, repeats)
     speeds.append(seconds / (m * k * m) * 1e9)
     where = ("units", "fpemu", subject.format, subject.label, AGAINST)
     return Row(*where, 1 / ratio, speeds[-1], threads=count)

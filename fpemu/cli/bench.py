@@ -125,12 +125,12 @@ def _print_units(rows) -> None:
                 label,
                 *(f"{1 / row.ns_per_element:.3f}" for row in ours),
                 *[""] * (len(counts) - len(ours)),
-                f"{ours[-1].ratio:.3f}",
+                f"{ours[0].ratio:.2f}",
                 f"{1 / own[None].ratio:.0f}" if None in own else "-",
             ]
         )
     speeds = [f"10^9/s, {count} thread{'s' if count > 1 else ''}" for count in counts]
-    print(text.table(["matrix unit", *speeds, "NumPy", "MMA-Sim"], cells))
+    print(text.table(["matrix unit", *speeds, "loop", "MMA-Sim"], cells))
     print(
         "10^9/s: multiply-adds; NumPy: the last speed relative to NumPy float32 @ on its own threads"
     )
