@@ -11,7 +11,7 @@ import pytest
 import fpemu as fp
 from fpemu.accumulation import threads
 from fpemu.bench import arrays as bench
-from fpemu.bench import assembly, loops, peers, products
+from fpemu.bench import assembly, loops, peers, products, units
 from fpemu.cli.main import main
 from fpemu.rounding import ROUNDING
 
@@ -85,6 +85,27 @@ def test_products_are_measured_in_every_format(capsys):
     out = capsys.readouterr().out
     assert "multiply-adds" in out
     assert "a plain float32 loop" in out
+
+
+def test_matrix_units_are_measured(capsys):
+    assert main(["bench", "units", "--n", "16", "--repeats", "1", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    ours = [row for row in found["rows"] if row["what"] == "fpemu"]
+    labels = {row["mode"] for row in ours}
+    assert any(label.startswith("mi100 mfma 32x32x4bf16") for label in labels)
+    assert {"h100 wgmma promote=128 on e4m3", "mi300 mfma 32x32x8_f16 fp16 -> fp32"} <= labels
+    assert any(label.endswith("e4m3 every 16") for label in labels)
+    assert {row["threads"] for row in ours} == {1, threads.threads()}
+    assert all(row["ns_per_element"] > 0 and row["ratio"] > 0 for row in found["rows"])
+
+
+def test_matrix_units_beside_each_other(capsys, monkeypatch):
+    some = [s for s in units.subjects() if s.label.startswith(("v100", "mi200"))]
+    monkeypatch.setattr(units, "subjects", lambda: iter(some))
+    assert main(["bench", "units", "--n", "8", "--repeats", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "v100 mma m8n8k4 fp16 -> fp32" in out
+    assert "relative to MMA-Sim's" in out
 
 
 def test_peers_that_are_missing_or_do_not_load_are_named(capsys, monkeypatch):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from fractions import Fraction
 
+import drawn
 import numpy as np
 import pytest
+from cdna_probes import PROBES, orders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ from fpemu.carriers import carrier_dtype, code_dtype
 from fpemu.convert import decode
 from fpemu.exact import matrix_units as exact
 from fpemu.matrix_units import every_instruction, matrix_unit, multiply
-from fpemu.verify import units
+from fpemu.verify import integer_steps, units
 
 INSTRUCTIONS = list(every_instruction())
 DIFFERENT = list({(*dataclasses.astuple(i)[3:13],): i for i in INSTRUCTIONS}.values())
@@ -27,6 +29,9 @@ def test_kernels_against_the_exact_reference(made):
     found = units.compare(made, units.by_exact, "exact", 1, side=3)
     assert (found.wrong, found.first_wrong) == (0, "")
     assert found.exact + found.rounded + found.overflowed == 9 * len(units.KINDS)
+    if integer_steps.judges(made):
+        found = units.compare(made, integer_steps.by_integers, "integers", 1, side=10)
+        assert (found.wrong, found.first_wrong) == (0, "")
 
 
 @settings(max_examples=300, deadline=None)
@@ -36,30 +41,38 @@ def test_kernels_on_drawn_codes(data):
     k = data.draw(st.integers(0, 2 * made.multiple + 1))
 
     def values(f, shape):
-        codes = st.one_of(st.integers(0, 2**f.bits - 1), st.sampled_from(_edges(f)))
-        drawn = data.draw(
-            st.lists(codes, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1])
-        )
-        return decode(np.array(drawn, code_dtype(f)).reshape(shape), f)
+        size = shape[0] * shape[1]
+        chosen = data.draw(st.lists(drawn.codes(f), min_size=size, max_size=size))
+        return decode(np.array(chosen, code_dtype(f)).reshape(shape), f)
 
     a, b, c = values(made.a, (1, k)), values(made.b, (k, 2)), values(made.accumulator, (1, 2))
     got = multiply(a, b, made, c)
     for j in range(2):
         want = exact.matrix_unit(a[0].tolist(), b[:, j].tolist(), c[0, j].item(), made)
-        assert _same(got[0, j], want), (str(made), a, b[:, j], c[0, j], want)
+        assert drawn.same(got[0, j], want), (str(made), a, b[:, j], c[0, j], want)
 
 
-def _edges(f):
-    one = f._bias << f.fraction_bits
-    sign = 1 << (f.bits - 1)
-    least = [0, 1, 2, f.max_code, one, one + 1, 1 << f.fraction_bits, (1 << f.fraction_bits) - 1]
-    return [code | s for code in least for s in (0, sign)]
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_loops_of_libraries_on_drawn_codes(data):
+    """Shares of K and promotions, with specials and overflows anywhere in them."""
+    unit, f = data.draw(st.sampled_from(LOOPS))
+    plain = fp.MatrixUnit.parse(unit).on(f)
+    promote = plain.multiple * data.draw(st.sampled_from([0, 1, 2, 3]))
+    made = dataclasses.replace(plain, promote=promote, split=data.draw(st.integers(1, 4)))
+    k = data.draw(st.integers(0, 300))
+    a, b = drawn.values(data, made.a, (1, k)), drawn.values(data, made.b, (k, 1))
+    c = drawn.values(data, made.accumulator, (1, 1))
+    with np.errstate(all="ignore"):
+        got = multiply(a, b, made, c)
+    want = exact.matrix_unit(a[0].tolist(), b[:, 0].tolist(), c.item(), made)
+    assert drawn.same(got[0, 0], want), (str(made), promote, made.split, a, b, c, want)
+    with np.errstate(all="ignore"):
+        integers = integer_steps.by_integers(a, b, c, made)
+    assert drawn.same(integers[0, 0], want)
 
 
-def _same(got, want):
-    return (np.isnan(got) and np.isnan(want)) or (
-        float(got) == float(want) and np.signbit(got) == np.signbit(float(want))
-    )
+LOOPS = [("v100", "fp16"), ("a100", "bf16"), ("ada", "e4m3"), ("h100 wgmma", "e5m2")]
 
 
 @pytest.mark.parametrize("option", ["promote=64", "split=3", "promote=128 split=2"])
@@ -90,6 +103,38 @@ def test_split_k_in_float32_by_hand():
     assert not np.array_equal(multiply(a, b, plain.on("fp16")), want)
 
 
+@pytest.mark.parametrize("probe", PROBES, ids=str)
+def test_cdna_by_hand(probe):
+    *case, want = probe
+    for made, a, b, c in orders(*case):
+        assert multiply(a, b, made, c)[0, 0] == want
+        assert exact.matrix_unit(a[0].tolist(), b[:, 0].tolist(), c.item(), made) == want
+        if integer_steps.judges(made):
+            assert integer_steps.by_integers(a, b, c, made)[0, 0] == want
+
+
+def test_cdna1_rounds_bf16_once():
+    made = matrix_unit("mi100").on("bf16")
+    a = np.array([[2.0**-4, 2.0**-100]], np.float32)
+    for tiny, want in ((0.0, 2.0**20), (2.0**-100, 2.0**20 + 2.0**-3), (-(2.0**-100), 2.0**20)):
+        b = np.array([[1.0], [tiny]], np.float32)
+        assert multiply(a, b, made, np.full((1, 1), 2.0**20, np.float32))[0, 0] == want
+
+
+def test_cdna3_takes_large_products_for_infinities():
+    made = matrix_unit("mi300").on("bf16")
+    a = np.array([[2.0**100, 1.0]], np.float32)
+    for b, want in (
+        ([2.0**28, 1.0], np.inf),
+        ([-(2.0**28), 1.0], -np.inf),
+        ([2.0**27, 0.0], 2.0**127),
+    ):
+        b = np.array([b], np.float32).T
+        assert multiply(a, b, made)[0, 0] == want
+    both = np.array([[2.0**100, 2.0**100]], np.float32), np.array([[2.0**28], [-(2.0**28)]])
+    assert np.isnan(multiply(both[0], both[1].astype(np.float32), made)[0, 0])
+
+
 PLANTED = {
     "one bit fewer": {"bits": 24},
     "one bit more": {"bits": 26},
@@ -109,7 +154,19 @@ def test_a_planted_bug_in_a_number_is_caught(change):
     def planted(a, b, c, _):
         return multiply(a, b, wrong, c)
 
-    assert units.compare(right, units.by_exact, "exact", 1, judged=planted).wrong > 0
+    # (On 2800 sums, of which the exact reference takes long.)
+    assert units.compare(right, integer_steps.by_integers, "integers", 1, judged=planted).wrong > 0
+    assert units.compare(right, integer_steps.by_integers, "integers", 1).wrong == 0
+
+
+def test_a_planted_bug_is_caught_by_the_exact_reference():
+    right = matrix_unit("h100", "wgmma").on("bf16")
+    wrong = dataclasses.replace(right, bits=24)
+
+    def planted(a, b, c, _):
+        return multiply(a, b, wrong, c)
+
+    assert units.compare(right, units.by_exact, "exact", 1, judged=planted, side=5).wrong > 0
 
 
 @pytest.mark.parametrize("rule", ["down", "to nearest"])
@@ -175,10 +232,24 @@ def test_carriers():
 
 def test_what_verify_runs():
     planned = units.checks()
-    assert len(planned) >= len(units.distinct())
-    (outcome,) = planned[0][1]()
-    assert (outcome.wrong, outcome.op, outcome.judge) == (0, "matrix unit", "exact")
+    labels = [label for label, _ in planned]
+    assert len(labels) >= len(units.distinct()) + len(units.LOOPS) + 27
+    found = planned[0][1]()
+    assert [(o.op, o.judge, o.wrong) for o in found] == [
+        ("matrix unit", "exact", 0),
+        ("steps on integers", "exact", 0),
+        ("matrix unit", "integers", 0),
+    ]
     assert sum(count for _, count in units.distinct()) == len(INSTRUCTIONS)
+    for part in ("promote=128", "split=3", "e4m3 every 16"):
+        assert any(part in label for label in labels)
+
+
+def test_library_loops_of_verify_promote_and_split():
+    for made, _, steps in units.loops_of_libraries():
+        depth = steps * made.multiple
+        assert depth > made.promote
+        assert made.split == 1 or exact.share_of(depth, made) < depth
 
 
 def test_what_results_show_is_counted_and_trapped():

@@ -2,58 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import drawn
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fpemu as fp
-from fpemu.carriers import code_dtype
-from fpemu.convert import decode
 from fpemu.exact.scaled_units import scaled_unit
 from fpemu.matrix_units import matrix_unit
 from fpemu.matrix_units.scaled import multiply_scaled, scaled_instruction
-from fpemu.verify.units import KINDS, random_codes
-
-CASES = [
-    ("e4m3", "e4m3", "e8m0", 32),
-    ("e5m2", "e4m3", "e8m0", 32),
-    ("e2m3", "e3m2", "e8m0", 32),
-    ("e2m1", "e5m2", "e8m0", 32),
-    ("e2m1", "e2m1", "e8m0", 32),
-    ("e2m1", "e2m1", "e8m0", 16),
-    ("e2m1", "e2m1", "e4m3", 16),
-]
+from fpemu.verify import integer_steps, scaled_units, units
 
 
-def values(rng, f, shape, kind):
-    return decode(random_codes(rng, f, shape, kind).astype(code_dtype(f)), f)
+@pytest.mark.parametrize("made", list(scaled_units.every_scaled()), ids=scaled_units.label_of)
+def test_against_the_exact_reference(made):
+    for found in scaled_units.by_references(made, False)[:2]:
+        assert (found.wrong, found.first_wrong) == (0, "")
 
 
-def scales(rng, f, shape, kind):
-    """Any scales, or for most kinds such that do not differ too much."""
-    low, high = (0, 1 << f.bits) if kind in ("any", "specials") else (120, 134)
-    if f == fp.E4M3:
-        low, high = (0, 128) if kind in ("any", "specials") else (0, 127)
-    return decode(rng.integers(low, high, shape).astype(np.uint8), f)
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_against_the_exact_reference(case):
-    a_format, b_format, scale, block = case
-    made = scaled_instruction(
-        matrix_unit("b200", "tcgen05"), a_format, b_format, scale=scale, block=block
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_on_drawn_codes(data):
+    made = data.draw(st.sampled_from(list(scaled_units.every_scaled())))
+    blocks = data.draw(st.integers(0, 2 * made.length // made.block + 1))
+    k = blocks * made.block
+    a, b = drawn.values(data, made.a, (1, k)), drawn.values(data, made.b, (k, 1))
+    left, right = (
+        np.abs(drawn.values(data, made.scale, shape)) for shape in ((1, blocks), (blocks, 1))
     )
-    rng = np.random.default_rng(0)
-    for kind in (k for k in KINDS if k != "floor"):
-        k = 2 * made.length - block
-        a, b = values(rng, made.a, (4, k), kind), values(rng, made.b, (k, 3), kind)
-        left, right = (scales(rng, made.scale, s, kind) for s in ((4, k // block), (k // block, 3)))
-        c = values(rng, fp.FP32, (4, 3), kind)
-        got = multiply_scaled(a, b, left, right, made, c)
-        for i, j in np.ndindex(got.shape):
-            lists = [v.tolist() for v in (a[i], b[:, j], left[i], right[:, j])]
-            want = float(scaled_unit(*lists, c[i, j].item(), made))
-            np.testing.assert_array_equal(got[i, j], np.float32(want))
-            assert np.isnan(want) or np.signbit(got[i, j]) == np.signbit(want)
+    c = drawn.values(data, fp.FP32, (1, 1))
+    lists = [v.tolist() for v in (a[0], b[:, 0], left[0], right[:, 0])]
+    want = scaled_unit(*lists, c.item(), made)
+    with np.errstate(all="ignore"):
+        for run in (scaled_units.by_kernel, integer_steps.scaled_by_integers):
+            got = run(a, b, left, right, c, made)[0, 0]
+            assert drawn.same(got, want), (str(made), a, b, left, right, c, want)
+
+
+@pytest.mark.parametrize("change", [{"bits": 24}, {"floor": -130}, {"block": 64}], ids=str)
+def test_a_planted_bug_in_a_number_is_caught(change):
+    right = scaled_instruction(matrix_unit("b200", "tcgen05"), "e4m3")
+    wrong = dataclasses.replace(right, **change)
+
+    def planted(a, b, left, scales, c, _):
+        every = slice(None, None, wrong.block // right.block)
+        return multiply_scaled(a, b, left[:, every], scales[every], wrong, c)
+
+    options = {"judged": planted, "cases": scaled_units.cases, "steps": 2}
+    assert units.compare(right, integer_steps.scaled_by_integers, "", 1, **options).wrong > 0
 
 
 def test_by_hand():

@@ -17,12 +17,17 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "tables",
         nargs="*",
-        help="quantize, elementwise, trace, start, matmul, assembly (default: all)",
+        help="quantize, elementwise, trace, start, matmul, units, assembly (default: all)",
     )
     parser.add_argument(
         "--size", type=int, default=4_000_000, help="elements per array (default 4 million)"
     )
-    parser.add_argument("--n", type=int, default=512, help="rows of square matrices (default 512)")
+    parser.add_argument(
+        "--n",
+        type=int,
+        default=512,
+        help="rows of square matrices (default 512); units: (n/2, n) @ (n, n/2)",
+    )
     parser.add_argument("--repeats", type=int, default=15, help="measurements per figure")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -31,10 +36,10 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a table per kind of measurement; ratios above their target are marked, never errors."""
     from fpemu.bench import arrays as bench
-    from fpemu.bench import loops, products
+    from fpemu.bench import loops, products, units
     from fpemu.bench.peers import LeftOut
 
-    tables = (*bench.TABLES, "matmul", "assembly")
+    tables = (*bench.TABLES, "matmul", "units", "assembly")
     chosen = tuple(options.tables) or tables
     for name in chosen:
         if name not in tables:
@@ -42,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     planned = list(bench.rows(chosen, max(options.size, 1), max(options.repeats, 1)))
     if "matmul" in chosen:
         planned += products.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
+    if "units" in chosen:
+        planned += units.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
     measured, left_out, interrupted, machine = [], [], False, bench.machine()
     if "assembly" in chosen:
         try:
@@ -70,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
         for name in chosen:
             if name == "matmul":
                 _print_products([row for row in measured if row.table.startswith(name)])
+            elif name == "units":
+                _print_units([row for row in measured if row.table == name])
             else:
                 _print([row for row in measured if row.table == name])
         for name in left_out:
@@ -100,6 +109,32 @@ def _print_products(rows) -> None:
     ]
     if pairs:
         print(text.table(["fpemu", "threads", "relative to", "speed"], pairs), end="\n\n")
+
+
+def _print_units(rows) -> None:
+    """One line for each unit: fpemu on one thread and on all, and how many times MMA-Sim's speed that is."""
+    if not rows:
+        return
+    counts = sorted({row.threads for row in rows if row.threads})
+    cells = []
+    for label in dict.fromkeys(row.mode for row in rows):
+        own = {row.threads: row for row in rows if row.mode == label}
+        ours = [own[count] for count in counts if count in own]
+        cells.append(
+            [
+                label,
+                *(f"{1 / row.ns_per_element:.3f}" for row in ours),
+                *[""] * (len(counts) - len(ours)),
+                f"{ours[0].ratio:.2f}",
+                f"{1 / own[None].ratio:.0f}" if None in own else "-",
+            ]
+        )
+    speeds = [f"10^9/s, {count} thread{'s' if count > 1 else ''}" for count in counts]
+    print(text.table(["matrix unit", *speeds, "loop", "MMA-Sim"], cells))
+    print(
+        "10^9/s: multiply-adds; NumPy: the last speed relative to NumPy float32 @ on its own threads"
+    )
+    print("MMA-Sim: speed on one thread relative to MMA-Sim's\n")
 
 
 def _print(rows) -> None:

@@ -88,7 +88,8 @@ def _scale32(exponent, bits):
 
 
 @njit(forceinline=True)
-def _is_special(c):
+def is_special(c):
+    """Whether a float32 is an infinity or NaN."""
     return np.int32(bits32(c) & _SIZE32) >= _INFINITY
 
 
@@ -110,7 +111,7 @@ def _finish(total, t, e, bits, rules, nearest):
     """The integer sums and the accumulator's own, rounded; an infinite accumulator stays."""
     for j in range(total.size):
         before = total[j]
-        infinite = _is_special(before)
+        infinite = is_special(before)
         own = np.float64(np.float32(0.0) if infinite else before)
         kept = np.float64(np.int32(own * power_of_two(bits - e[j])))
         after = _ended((np.float64(t[j]) + kept) * power_of_two(e[j] - bits), rules, nearest)
@@ -154,7 +155,7 @@ def loop(single: bool, nearest: bool, wide: bool, special: bool):
                         s[j] = _scale32(e[j], bits) if single else _scale64(e[j], bits)
                     if special:
                         for j in range(count):
-                            o[j] = total[j] if _is_special(total[j]) else np.float32(0.0)
+                            o[j] = total[j] if is_special(total[j]) else np.float32(0.0)
                         for k in range(k0, k0 + length):
                             x, y = a[i, k], b[k, left:right]
                             for j in range(count):

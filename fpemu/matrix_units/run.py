@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fpemu.accumulation import Accumulator, threads
-from fpemu.accumulation import accumulate as accumulated
+from fpemu.accumulation import threads
 from fpemu.carriers import carrier_dtype
 from fpemu.formats import FP32, Format
 from fpemu.matrix_units.instruction import Instruction
@@ -105,14 +104,12 @@ def _fma(a, b, total: np.ndarray, instruction: Instruction) -> None:
 
 
 def _exact(a, b, total: np.ndarray, instruction: Instruction) -> None:
-    model = Accumulator(
-        "fp32", "exact", rounding="nearest_even", saturation="none", subnormals="gradual", seed=0
-    )
-    formats = (instruction.a, instruction.b)
-    for k in range(0, a.shape[1], instruction.length):
-        part = slice(k, k + instruction.length)
-        total += 0.0  # -0 counts as +0
-        total[:] = accumulated(a[:, part], b[part], formats, model, total)
+    from fpemu.kernels import matrix_cores
+
+    special = not all(np.isfinite(v).all() for v in (a, b, total))
+    run = matrix_cores.exact(instruction.length == 4, special)
+    left, right = (np.ascontiguousarray(v, np.float64) for v in (a, b))
+    by_rows(lambda rows, out: run(left[rows], right, out), left, total)
 
 
 def _flushed(a, b, total: np.ndarray, instruction: Instruction) -> None:
@@ -127,15 +124,20 @@ def _flushed(a, b, total: np.ndarray, instruction: Instruction) -> None:
 
 
 def _two_grids(a, b, total: np.ndarray, instruction: Instruction) -> None:
-    from fpemu.kernels import matrix_cores
+    from fpemu.kernels import two_grids
 
+    f, g, bits, length = instruction.a, instruction.b, instruction.bits, instruction.length
+    single = _is_short(f) and _is_short(g)
+    real = np.float32 if single else np.float64
+    left, left_exponents = taken_apart(a, f, real)
+    right, right_exponents = taken_apart(b, g, real)
+    largest = np.abs(left).max(initial=0) * np.float64(np.abs(right).max(initial=0))
+    special = not (largest < two_grids.LIMIT and np.isfinite(total).all())
     halves = 2 if instruction.arithmetic == "two_grids_even_odd" else 1
-    run = matrix_cores.two_grids(instruction.length, halves)
-    left, left_exponents = taken_apart(a, instruction.a, np.float32)
-    right, right_exponents = taken_apart(b, instruction.b, np.float32)
+    run = two_grids.loop(single, halves, special)
 
     def work(rows: slice, out: np.ndarray) -> None:
-        run(left[rows], left_exponents[rows], right, right_exponents, out, instruction.bits)
+        run(left[rows], left_exponents[rows], right, right_exponents, out, bits, length)
 
     by_rows(work, left, total)
 

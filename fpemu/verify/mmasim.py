@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fpemu.convert import codes_of
-from fpemu.formats import E2M1, E4M3FNUZ, FP16, FP32, TF32, Format
+from fpemu.formats import E2M1, E4M3FNUZ, E8M0, FP16, FP32, TF32, Format
 from fpemu.matrix_units import Instruction, multiply
+from fpemu.matrix_units.scaled import ScaledInstruction
 from fpemu.matrix_units.table import GENERATIONS
 from fpemu.verify import units
 from fpemu.verify.outcome import Outcome
@@ -58,14 +59,16 @@ def _suffix(instruction: Instruction) -> str:
 
 
 def judge(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> np.ndarray:
-    """The product of matrices by MMA-Sim: every sum of products on its own."""
+    """The product of matrices by MMA-Sim: every sum of products on its own, K padded with zeros."""
     rows, columns = np.divmod(np.arange(c.size), c.shape[1])
     if instruction.arithmetic == "software":
         total = _software(a[rows], b.T[columns], c.reshape(-1), instruction)
     else:
+        unit = simulator(instruction)
+        short = -a.shape[1] % unit.k
+        a, b = np.pad(a, ((0, 0), (0, short))), np.pad(b, ((0, short), (0, 0)))
         left, right = tensor(a[rows], instruction.a), tensor(b.T[columns], instruction.b)
         total = tensor(c.reshape(-1), instruction.accumulator)
-        unit = simulator(instruction)
         for k in range(0, a.shape[1], unit.k):
             total = unit.dpa(left[:, k : k + unit.k], right[:, k : k + unit.k], total)
     return total.numpy().astype(c.dtype).reshape(c.shape)
@@ -88,7 +91,9 @@ def _software(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruct
 def compare(instruction: Instruction, count: int) -> Outcome:
     """The kernel against MMA-Sim on at least `count` sums."""
     if instruction.arithmetic != "two_grids_even_odd":
-        return units.compare(instruction, judge, "MMA-Sim", count)
+        whole = _steps_of_one(instruction)
+        chains = tuple(whole * count for count in units.CHAINS)
+        return units.compare(instruction, judge, "MMA-Sim", count, steps=chains)
 
     # A slip of 2.1.1: it drops an infinite or NaN c beside large products.
     def theirs(a, b, c, made):
@@ -98,6 +103,43 @@ def compare(instruction: Instruction, count: int) -> Outcome:
         return multiply(a, b, made, np.where(np.isfinite(c), c, np.float32(0)))
 
     return units.compare(instruction, theirs, "MMA-Sim", count, judged=ours, steps=1)
+
+
+def _steps_of_one(instruction: Instruction) -> int:
+    """How many steps MMA-Sim's object for the instruction takes at once."""
+    if instruction.arithmetic == "software":
+        return 1
+    return max(simulator(instruction).k // instruction.multiple, 1)
+
+
+def scaled_judge(a, b, left, right, c: np.ndarray, made: ScaledInstruction) -> np.ndarray:
+    """The block-scaled product of matrices by MMA-Sim, K being that of one instruction."""
+    import torch
+    from mmasim.nv_ptx.sim import TCGen05MMABlockScale
+
+    fp4 = made.arithmetic == "scaled_groups"
+    kind, scale = "mxf4nvf4" if fp4 else "mxf8f6f4", f"u{made.scale.name}"
+    name = f"m128n8k{made.length}.kind::{kind}.block{made.block}.f32.{made.a.name}.{made.b.name}.{scale}"
+    rows, columns = np.divmod(np.arange(c.size), c.shape[1])
+
+    def operand(values: np.ndarray, f: Format) -> Any:
+        if not fp4:
+            return tensor(values, f)
+        codes = codes_of(np.ascontiguousarray(values), f)
+        return torch.from_numpy(codes[:, ::2] | codes[:, 1::2] << np.uint8(4))  # two in a byte
+
+    def scales(values: np.ndarray) -> Any:
+        codes = torch.from_numpy(codes_of(np.ascontiguousarray(values), made.scale))
+        return codes.view(torch.float8_e8m0fnu if made.scale == E8M0 else torch.float8_e4m3fn)
+
+    total = TCGen05MMABlockScale("Blackwell", name).dpa(
+        operand(a[rows], made.a),
+        operand(b.T[columns], made.b),
+        torch.from_numpy(c.reshape(-1).copy()),
+        scales(left[rows]),
+        scales(right.T[columns]),
+    )
+    return total.numpy().reshape(c.shape)
 
 
 def is_installed() -> bool:

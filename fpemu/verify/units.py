@@ -1,9 +1,11 @@
-"""Matrix units against judges: the exact reference, and MMA-Sim where it is installed.
+"""Matrix units against judges: the exact reference, its steps on arrays of integers for many sums, and
+MMA-Sim where it is installed.
 
 Operands are random codes of seven kinds, because units differ where ordinary numbers do not go: any bit
 patterns, finite ones, exponents in a narrow range (so that much is cut off), tiny values, a few powers of
 two whose products lie around the smallest result (so that the floor of the alignment decides), half of
-them zero, and a few infinities and NaNs among ordinary ones.
+them zero, and a few infinities and NaNs among ordinary ones. Accumulators are of the operands' kind in
+the first seven cases, then zero, then of other kinds; sums chain one, two or three instructions.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +21,27 @@ from fpemu.carriers import carrier_dtype, code_dtype
 from fpemu.convert import decode
 from fpemu.exact import matrix_units as reference
 from fpemu.formats import Format
-from fpemu.matrix_units import Instruction, every_instruction
+from fpemu.matrix_units import Instruction, every_instruction, matrix_unit
 from fpemu.matrix_units.run import multiply
+from fpemu.verify import integer_steps
 from fpemu.verify.outcome import Outcome
 
 KINDS = ("any", "finite", "narrow", "tiny", "floor", "zeros", "specials")
+CHAINS = (2, 1, 3)  # instructions of a sum
 _SIDE = 20  # a case is a product of matrices with so many rows and columns
+
+# Sums for each instruction: briefly, and with --exhaustive.
+BY_EXACT, BY_INTEGERS, BY_MMASIM, ALIKE = (100, 2_800), (2_800, 100_000), (1_000, 100_000), 10_000
+
+# What a library does beside: chip, instruction, operands, promote, split.
+LOOPS = (
+    ("h100", "wgmma", "e4m3", 128, 1),
+    ("ada", "mma", "e5m2", 64, 1),
+    ("h100", "wgmma", "fp16", 0, 3),
+    ("a100", "mma", "bf16", 0, 2),
+    ("b200", "tcgen05", "e2m1", 128, 2),
+)
+Case = tuple[str, tuple[np.ndarray, ...]]
 
 
 def random_codes(rng: np.random.Generator, f: Format, shape, kind: str) -> np.ndarray:
@@ -48,28 +66,41 @@ def random_codes(rng: np.random.Generator, f: Format, shape, kind: str) -> np.nd
     return codes.astype(np.uint64)
 
 
+def values(rng: np.random.Generator, f: Format, shape, kind: str) -> np.ndarray:
+    """Values of `f` in their carrier, spread as `kind` says."""
+    return decode(random_codes(rng, f, shape, kind).astype(code_dtype(f)), f)
+
+
 def cases(
-    instruction: Instruction, count: int, seed: int = 0, steps: int = 1, side: int = _SIDE
-) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    instruction: Instruction,
+    count: int,
+    seed: int = 0,
+    steps: int | tuple[int, ...] = CHAINS,
+    side: int = _SIDE,
+) -> Iterator[Case]:
     """At least `count` sums of products for the instruction, in matrices of carriers: the kind of
-    case, a, b and c, K being `steps` instructions."""
+    case, and a, b and c, K being `steps` instructions, of several in turn."""
     rng = np.random.default_rng(seed)
-    k = instruction.multiple * steps
+    chains = (steps,) if isinstance(steps, int) else steps
     for number in range(max(len(KINDS), -(-count // side**2))):
+        k = instruction.multiple * chains[number % len(chains)]
         kind = KINDS[number % len(KINDS)]
-        formats = (instruction.a, instruction.b, instruction.accumulator)
         shapes = ((side, k), (k, side), (side, side))
         if kind == "floor":
             a, b = _around_the_floor(rng, instruction, shapes)
-            c = np.zeros(shapes[2], carrier_dtype(instruction.accumulator))
         else:
-            a, b, c = (
-                decode(random_codes(rng, f, shape, kind).astype(code_dtype(f)), f)
-                for f, shape in zip(formats, shapes, strict=True)
-            )
-        if number // len(KINDS) % 2:
-            c = np.zeros_like(c)
-        yield kind, a, b, c
+            a = values(rng, instruction.a, shapes[0], kind)
+            b = values(rng, instruction.b, shapes[1], kind)
+        yield kind, (a, b, accumulators(rng, instruction, shapes[2], number))
+
+
+def accumulators(rng: np.random.Generator, made: Instruction, shape, number: int) -> np.ndarray:
+    """c in the case of that `number`."""
+    turn = number // len(KINDS)
+    kind = KINDS[(number + turn) % len(KINDS)]
+    if turn % 3 == 1 or kind == "floor":
+        return np.zeros(shape, carrier_dtype(made.accumulator))
+    return values(rng, made.accumulator, shape, kind)
 
 
 def _around_the_floor(
@@ -90,7 +121,7 @@ def _around_the_floor(
     return made
 
 
-Judge = Callable[[np.ndarray, np.ndarray, np.ndarray, Instruction], np.ndarray]
+Judge = Callable[..., np.ndarray]  # of the matrices of a case, and the instruction
 
 
 def by_exact(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> np.ndarray:
@@ -102,23 +133,26 @@ def by_exact(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instructi
     return out
 
 
+def by_kernel(a: np.ndarray, b: np.ndarray, c: np.ndarray, instruction: Instruction) -> np.ndarray:
+    """The product of matrices by the kernels, which are to be judged."""
+    return multiply(a, b, instruction, c)
+
+
 def compare(
     instruction: Instruction,
     judge: Judge,
     name: str,
     count: int,
     *,
-    judged: Judge | None = None,
-    steps: int = 2,
-    seed: int = 0,
-    side: int = _SIDE,
+    judged: Judge = by_kernel,
+    cases: Callable[..., Iterator[Case]] = cases,
+    **options: Any,
 ) -> Outcome:
-    """The kernel (or `judged`) against a judge on at least `count` sums; see `cases`."""
-    mine = judged or (lambda a, b, c, unit: multiply(a, b, unit, c))
+    """The kernel (or `judged`) against a judge on at least `count` sums; for `options` see `cases`."""
     outcome = Outcome(instruction.a.name, "matrix unit", str(instruction), name)
-    for kind, a, b, c in cases(instruction, count, seed, steps, side):
+    for kind, matrices in cases(instruction, count, **options):
         with np.errstate(all="ignore"):
-            got, want = mine(a, b, c, instruction), judge(a, b, c, instruction)
+            got, want = judged(*matrices, instruction), judge(*matrices, instruction)
         flat = [np.asarray(v).reshape(-1) for v in (got, want)]
         known = outcome.first_wrong
         operands, over = (np.arange(got.size),), ~np.isfinite(flat[1])
@@ -137,28 +171,79 @@ def distinct() -> list[tuple[Instruction, int]]:
     return [(some[0], len(some)) for some in alike.values()]
 
 
+def loops_of_libraries() -> Iterator[tuple[Instruction, str, int]]:
+    """Instructions with `promote` and `split`: each with its label and as many instructions of K that
+    both have something to do."""
+    for chip, name, f, promote, split in LOOPS:
+        unit = matrix_unit(chip, name, promote=promote, split=split)
+        made = unit.on(f)
+        grain = 128 if made.a.bits <= 8 else 64
+        depth = max(2 * promote + promote // 2, grain * (split - 1) + grain // 2)
+        yield made, f"{unit} on {f}", depth // made.multiple
+
+
 def checks(exhaustive: bool = False) -> list[tuple[str, Callable[[], list[Outcome]]]]:
-    """Every distinct instruction against the exact reference, and where MMA-Sim is installed every
-    instruction against it on 1000 sums (exhaustive: 10,000)."""
-    from fpemu.verify import mmasim
+    """Every distinct instruction against the exact reference and its steps on integers, and where
+    MMA-Sim is installed every instruction against it; block-scaled ones, too."""
+    from fpemu.verify import mmasim, scaled_units
 
     planned: list[tuple[str, Callable[[], list[Outcome]]]] = []
     for made, count in distinct():
-        alike = f"{made} and {count - 1} alike" if count > 1 else str(made)
-        planned.append((alike, partial(_by_exact, made, alike, 700 if exhaustive else 100)))
+        label = f"{made} and {count - 1} alike" if count > 1 else str(made)
+        planned.append((label, partial(by_references, made, label, exhaustive)))
+    for made, label, steps in loops_of_libraries():
+        check = partial(by_references, made, label, exhaustive, steps=steps)
+        planned.append((label, check))
+    planned += scaled_units.checks(exhaustive)
     if mmasim.is_installed():
+        first = {made for made, _ in distinct()}
         for made in every_instruction():
-            planned.append((f"{made}, MMA-Sim", partial(_by_mmasim, made, exhaustive)))
+            most = BY_MMASIM[1] if made in first else ALIKE
+            check = partial(_by_mmasim, made, most if exhaustive else BY_MMASIM[0])
+            planned.append((f"{made}, MMA-Sim", check))
     return planned
 
 
-def _by_exact(made: Instruction, label: str, count: int) -> list[Outcome]:
-    outcome = compare(made, by_exact, "exact", count, side=5)
-    outcome.setting = label
-    return [outcome]
+def by_references(
+    made: Instruction,
+    label: str,
+    exhaustive: bool,
+    *,
+    judge: Judge = by_exact,
+    judged: Judge = by_kernel,
+    integers: Judge | None = None,
+    **options: Any,
+) -> list[Outcome]:
+    """The kernel against the exact reference and, on more sums, against the steps on integers; and these
+    against the exact reference on the sums that it took. Where they do not know the instruction, the
+    reference takes all sums."""
+    if integers is None and integer_steps.judges(made):
+        integers = integer_steps.by_integers
+    few = (BY_EXACT if integers else (BY_EXACT[0], BY_INTEGERS[1]))[exhaustive]
+    small: dict[str, Any] = {"side": 10 if exhaustive else 5}  # more cases of every kind
+    wanted: list[np.ndarray] = []
+
+    def remembered(*case: Any) -> np.ndarray:
+        wanted.append(judge(*case))
+        return wanted[-1]
+
+    found = [compare(made, remembered, "exact", few, judged=judged, **small, **options)]
+    if integers:
+        again = iter(wanted)
+
+        def replayed(*_: Any) -> np.ndarray:
+            return next(again)
+
+        found.append(compare(made, replayed, "exact", few, judged=integers, **small, **options))
+        found[-1].op = "steps on integers"
+        many = BY_INTEGERS[exhaustive]
+        found.append(compare(made, integers, "integers", many, judged=judged, **options))
+    for outcome in found:
+        outcome.setting = label
+    return found
 
 
-def _by_mmasim(made: Instruction, exhaustive: bool) -> list[Outcome]:
+def _by_mmasim(made: Instruction, count: int) -> list[Outcome]:
     from fpemu.verify import mmasim
 
-    return [mmasim.compare(made, 10_000 if exhaustive else 1000)]
+    return [mmasim.compare(made, count)]
