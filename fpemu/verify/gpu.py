@@ -77,7 +77,7 @@ def _row(device: Device, kernel: Kernel, count: int, folder: str | None, seed: i
         for name, left, right, wanted in RAW_TF32 if kernel.instruction.a == TF32 else ():
             row.probes += 1
             row.add(_raw(device, chosen, left, right, wanted), f"probe {name!r}")
-        for kind, a, b, c in cases(kernel.instruction, count, seed, _STEPS, _SIDE):
+        for kind, (a, b, c) in cases(kernel.instruction, count, seed, _STEPS, _SIDE):
             codes = product(device, chosen, a, b, c)
             row.add(compare(kernel.instruction, a, b, c, codes), kind)
             row.note_nans(codes, kernel.instruction.accumulator)
@@ -105,7 +105,7 @@ def _of_library(device: Device, seed: int) -> Iterator[Row]:
         row = Row("cublasLt", f"{made}, promote={made.promote}", library=True)
         try:
             drawn = cases(made, 0, seed, _DEPTH // made.multiple, _WIDTH)
-            for kind, a, b, c in drawn:
+            for kind, (a, b, c) in drawn:
                 codes, how = cublaslt.product(device, made, a, b)
                 row.kernel = f"cublasLt {how.get('algorithm', '?')}"
                 row.add(compare(made, a, b, np.zeros_like(c), codes), kind)
