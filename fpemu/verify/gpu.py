@@ -162,8 +162,8 @@ def _record(device: Device, kernel: Kernel, folder: Path, seed: int) -> None:
     made = kernel.instruction
     drawn = list(cases(made, 0, seed, _STEPS, _RECORDED))
     a, b, c = (
-        Array(np.stack([case[i] for case in drawn]), f)
-        for i, f in ((1, made.a), (2, made.b), (3, made.accumulator))
+        Array(np.stack([matrices[i] for _, matrices in drawn]), f)
+        for i, f in enumerate((made.a, made.b, made.accumulator))
     )
     record(
         folder / f"{made.chip}_{kernel.name}",
@@ -171,5 +171,5 @@ def _record(device: Device, kernel: Kernel, folder: Path, seed: int) -> None:
         accumulate=unit_of(made),
         library="wmma" if kernel.api == "wmma" else "kernel",
         device=device,
-        note=f"kinds: {', '.join(case[0] for case in drawn)}; seed {seed}",
+        note=f"kinds: {', '.join(kind for kind, _ in drawn)}; seed {seed}",
     )
