@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -206,17 +207,13 @@ class Site:
         if isinstance(model, MatrixUnit):
             if formats is None:
                 raise UnsupportedError(f"{place}: a matrix unit adds products, and nothing else")
-            return model.on(*formats)
+            return _instruction(model, *formats)
         assert model is not None
-        settings: dict[str, Any] = {
-            name: getattr(model, name) or value for name, value in rule.settings.items()
-        }
-        seed = model.seed
-        if seed is None:
-            random = settings["rounding"] == "stochastic"
-            seed = draws.key(place) if random else 0
-        bits = model.random_bits or rule.random_bits
-        return dataclasses.replace(model, seed=seed, random_bits=bits, **settings)
+        settled = _filled(model, rule.rounding, rule.saturation, rule.subnormals, rule.random_bits)
+        if settled.seed is not None:
+            return settled
+        random = settled.rounding == "stochastic"
+        return dataclasses.replace(settled, seed=draws.key(place)) if random else _seeded(settled)
 
     def unscaled(self, x: Operand, role: str, where: str) -> Array:
         """An operand's values, scaled back, rounded to the role's format."""
@@ -372,6 +369,31 @@ def _with(rule: Cast, change: Mapping[str, Any]) -> Cast:
     if "format" in change and "model" not in change and rule.model is not None:
         new = dataclasses.replace(new, model=Accumulator(new.format))
     return new
+
+
+@functools.lru_cache(maxsize=1024)
+def _instruction(unit: MatrixUnit, a: Format, b: Format) -> Instruction:
+    return unit.on(a, b)
+
+
+@functools.lru_cache(maxsize=1024)
+def _filled(
+    model: Accumulator, rounding: str, saturation: str, subnormals: str, random_bits: int
+) -> Accumulator:
+    """The model with all that it leaves open but the seed."""
+    return dataclasses.replace(
+        model,
+        rounding=model.rounding or rounding,
+        saturation=model.saturation or saturation,
+        subnormals=model.subnormals or subnormals,
+        random_bits=model.random_bits or random_bits,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _seeded(model: Accumulator) -> Accumulator:
+    """The model with a seed that nothing asks for."""
+    return dataclasses.replace(model, seed=0)
 
 
 def _multiply(a: Array, b: Array, model: Accumulator | Instruction, *, place: str, op: str):
