@@ -124,7 +124,7 @@ def _torch(dtype: str, way: str, threads: int | None) -> Prepare:
         x, y = (torch.from_numpy(v).to(getattr(torch, dtype)) for v in (a, b))
 
         def run():
-            with _torch_threads(threads or torch.get_num_threads()):
+            with torch_threads(threads or torch.get_num_threads()):
                 if way == "@":
                     return x @ y
                 return _outer_products(x, y, torch.zeros(len(x), y.shape[1], dtype=x.dtype))
@@ -135,7 +135,8 @@ def _torch(dtype: str, way: str, threads: int | None) -> Prepare:
 
 
 @contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch on so many threads inside."""
     import torch
 
     kept = torch.get_num_threads()

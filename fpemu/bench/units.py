@@ -12,7 +12,7 @@ import numpy as np
 from fpemu.accumulation import threads
 from fpemu.arrays import Array, array
 from fpemu.bench.arrays import Row, median_ratio
-from fpemu.bench.peers import plain_loop
+from fpemu.bench.peers import plain_loop, torch_threads
 from fpemu.bench.products import threads_used
 from fpemu.carriers import carrier_dtype
 from fpemu.formats import E4M3, FP32, Format
@@ -59,7 +59,7 @@ def subjects() -> Iterator[Subject]:
 
 def rows(n: int, repeats: int) -> Iterator[tuple[str, Callable[[], Row]]]:
     """The measurements for products of (n/2, n) and (n, n/2) matrices: fpemu's on one thread and on all,
-    `ratio` being the speed relative to the loop's; then MMA-Sim's on 64 x 64 x 64 (block-scaled: K of one
+    `ratio` being the speed relative to the loop's; then MMA-Sim's, on one thread, on 64 x 64 x 64 (block-scaled: K of one
     instruction), relative to fpemu's on one thread on the larger matrices."""
     m = max(n // 2, 1)
     for subject in subjects():
@@ -84,10 +84,11 @@ def _ours(subject: Subject, m: int, k: int, count: int, repeats: int, speeds: li
 def _theirs(subject: Subject, repeats: int, speeds: list[float]) -> Row:
     assert subject.theirs is not None
     run = subject.theirs(_FEW, subject.depth, _FEW)
-    _, seconds = median_ratio(run, lambda: None, min(repeats, 3))
+    with torch_threads(1):
+        _, seconds = median_ratio(run, lambda: None, repeats)
     ns = seconds / (_FEW * subject.depth * _FEW) * 1e9
     where = ("units", "MMA-Sim", subject.format, subject.label, "fpemu, 1 thread")
-    return Row(*where, speeds[0] / ns, ns, threads=None)
+    return Row(*where, speeds[0] / ns, ns, threads=1)
 
 
 def _normal(f: Format, *shape: int) -> Array:

@@ -115,25 +115,22 @@ def _print_units(rows) -> None:
     """One line for each unit: fpemu on one thread and on all, and how many times MMA-Sim's speed that is."""
     if not rows:
         return
-    counts = sorted({row.threads for row in rows if row.threads})
+    counts = sorted({row.threads for row in rows})
     cells = []
     for label in dict.fromkeys(row.mode for row in rows):
-        own = {row.threads: row for row in rows if row.mode == label}
-        ours = [own[count] for count in counts if count in own]
+        ours = {r.threads: r for r in rows if r.mode == label and r.what == "fpemu"}
+        theirs = [r for r in rows if r.mode == label and r.what == "MMA-Sim"]
         cells.append(
             [
                 label,
-                *(f"{1 / row.ns_per_element:.3f}" for row in ours),
-                *[""] * (len(counts) - len(ours)),
-                f"{ours[0].ratio:.2f}",
-                f"{1 / own[None].ratio:.0f}" if None in own else "-",
+                *(f"{1 / ours[c].ns_per_element:.3f}" if c in ours else "-" for c in counts),
+                f"{ours[1].ratio:.2f}",
+                f"{1 / theirs[0].ratio:.0f}" if theirs else "-",
             ]
         )
     speeds = [f"10^9/s, {count} thread{'s' if count > 1 else ''}" for count in counts]
     print(text.table(["matrix unit", *speeds, "loop", "MMA-Sim"], cells))
-    print(
-        "10^9/s: multiply-adds; NumPy: the last speed relative to NumPy float32 @ on its own threads"
-    )
+    print("10^9/s: multiply-adds; loop: speed on one thread relative to a plain float32 loop's")
     print("MMA-Sim: speed on one thread relative to MMA-Sim's\n")
 
 
