@@ -17,7 +17,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "tables",
         nargs="*",
-        help="quantize, elementwise, trace, start, matmul, units, assembly (default: all)",
+        help="quantize, elementwise, trace, start, matmul, units, train, assembly (default: all)",
     )
     parser.add_argument(
         "--size", type=int, default=4_000_000, help="elements per array (default 4 million)"
@@ -36,10 +36,10 @@ def add_parser(commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a table per kind of measurement; ratios above their target are marked, never errors."""
     from fpemu.bench import arrays as bench
-    from fpemu.bench import loops, products, units
+    from fpemu.bench import loops, products, training, units
     from fpemu.bench.peers import LeftOut
 
-    tables = (*bench.TABLES, "matmul", "units", "assembly")
+    tables = (*bench.TABLES, "matmul", "units", "train", "assembly")
     chosen = tuple(options.tables) or tables
     for name in chosen:
         if name not in tables:
@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
         planned += products.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
     if "units" in chosen:
         planned += units.rows(max(options.n, 1), min(max(options.repeats, 1), 5))
+    if "train" in chosen:
+        planned += training.rows(max(options.repeats, 1))
     measured, left_out, interrupted, machine = [], [], False, bench.machine()
     if "assembly" in chosen:
         try:
@@ -66,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
             try:
                 measured.append(measure())
             except LeftOut as error:
-                left_out.append(str(error))
+                if str(error) not in left_out:
+                    left_out.append(str(error))
     except KeyboardInterrupt:
         interrupted = True
         say("interrupted: results so far follow")
@@ -77,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
         for name in chosen:
             if name == "matmul":
                 _print_products([row for row in measured if row.table.startswith(name)])
+            elif name == "train":
+                _print_training([row for row in measured if row.table == name])
             elif name == "units":
                 _print_units([row for row in measured if row.table == name])
             else:
@@ -132,6 +137,17 @@ def _print_units(rows) -> None:
     print(text.table(["matrix unit", *speeds, "loop", "MMA-Sim"], cells))
     print("10^9/s: multiply-adds; loop: speed on one thread relative to a plain float32 loop's")
     print("MMA-Sim: speed on one thread relative to MMA-Sim's\n")
+
+
+def _print_training(rows) -> None:
+    if not rows:
+        return
+    cells = [
+        [r.what, r.format, str(r.threads), f"{r.ns_per_element / 1e6:.1f}", f"{r.ratio:.2f}", "4"]
+        for r in rows
+    ]
+    print(text.table(["training step", "policy", "threads", "ms", "ratio", "target"], cells))
+    print("ratio: time relative to PyTorch's step in FP32 on as many threads\n")
 
 
 def _print(rows) -> None:
