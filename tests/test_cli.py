@@ -404,7 +404,7 @@ ERRORS = [
     ([*QUICK, "--loss-scale", "2^2000"], "--loss-scale: '2^2000' is not a number"),
     ([*QUICK, "--loss-scale", "2^100", "--loss-weight", "2^100"], "loss_scale times loss_weight"),
     ([*QUICK, "--hidden", "1000000,1000000"], "weights; at most 100000000 are allowed"),
-    (["train", "cnn"], "unknown model 'cnn'; allowed: mlp"),
+    (["train", "gnn"], "unknown model 'gnn'; did you mean 'cnn'? allowed: mlp, cnn"),
     ([*QUICK, "--policy", "fp61"], "unknown policy 'fp61'"),
     ([*QUICK, "--policy", "weights=fp61"], "unknown format 'fp61'"),
     (
