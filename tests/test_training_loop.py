@@ -360,3 +360,20 @@ def test_a_bar_shows_steps_where_tqdm_is(capsys):
 def test_bad_options_are_refused(change, message):
     with pytest.raises(fp.ArgumentError, match=message):
         start(**change)
+
+
+def test_only_some_steps_are_counted_and_no_bit_changes():
+    model, all_of_them = start("fp16", watch=1)
+    weights = {name: value.tolist() for name, value in model.state_dict().items()}
+    steps = all_of_them.steps
+    place = "layers.0/forward/accumulate"
+    each = all_of_them.trace.count("values", place=place)
+    for watch, counted in ((0, 0), (5, -(-steps // 5)), (steps, 1)):
+        model, history = start("fp16", watch=watch)
+        assert {name: value.tolist() for name, value in model.state_dict().items()} == weights
+        assert history.rows[-1]["train_loss"] == all_of_them.rows[-1]["train_loss"]
+        found = history.trace.count("values", place=place)
+        assert (found == 0) == (watch == 0)
+        assert found <= each * counted / steps * 1.01
+    with pytest.raises(fp.ArgumentError, match="watch must be a non-negative integer, got -1"):
+        start(watch=-1)

@@ -54,6 +54,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--warmup", default="0", metavar="STEPS", help="steps in which the rate grows to its value")
     add("--clip-norm", help="largest norm of all gradients together")
     add("--batch-size", default="32", help="rows per step (default 32)")
+    add(
+        "--watch",
+        default="1",
+        metavar="N",
+        help="count every N-th step only, 0 none (default 1: all)",
+    )
     add("--micro-batches", default="1", help="pieces of a batch whose gradients are added")
     add(
         "--hidden",
@@ -134,6 +140,7 @@ def runs_of(options: argparse.Namespace, epochs: int) -> dict[str, Run]:
         "micro_batches": integer(options.micro_batches, "--micro-batches", low=1, high=10**6),
         "clip_norm": options.clip_norm and decimal_number(options.clip_norm, "--clip-norm"),
         "checkpoint": options.checkpoint,
+        "watch": integer(options.watch, "--watch", low=0, high=10**9),
         "every": every,
     }
     policies = _policies(options)

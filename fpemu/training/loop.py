@@ -42,6 +42,7 @@ def train(
     early_stop: int | EarlyStopping | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     every: int | None = None,
+    watch: int = 1,
     resume: bool | str | os.PathLike[str] = False,
     progress: bool = False,
     on_epoch: Callable[[dict[str, Any]], object] | None = None,
@@ -75,6 +76,8 @@ def train(
     early_stop : epochs without a better test loss after which to stop, or an `EarlyStopping`.
     checkpoint : a path to which everything is written after every epoch, also after each `every` steps,
         and on Ctrl-C.
+    watch : the history's trace counts the first of so many steps, and each so-manyth after it; 0: none.
+        Counting changes no bit, but where products are most of the work a step takes several times as long.
     resume : go on from the file at `checkpoint` if there is one (True), or from another file. The bits are
         then those of a run that did not stop.
     progress : show a bar on standard error (with tqdm, extra "progress") or a line per epoch.
@@ -115,6 +118,7 @@ def train(
         callbacks=[*callbacks, *stopping(early_stop)],
         checkpoint=checkpoint,
         every=every,
+        watch=watch,
     )
     go_on(run, resume)
     left = epochs - len(run.history.rows)

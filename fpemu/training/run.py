@@ -74,6 +74,7 @@ class Run:
     callbacks: Sequence[watching.Callback] = ()
     checkpoint: str | os.PathLike[str] | None = None
     every: int | None = None
+    watch: int = 1
     history: History = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,7 @@ class Run:
         self._loader = Loader(self.data, self.batch_size, seed=self.seed)
         self.batch_size = self._loader.batch_size
         self.micro_batches = whole(self.micro_batches, "micro_batches", low=1)
+        self.watch = whole(self.watch, "watch", low=0)
         if self.every is not None:
             self.every = whole(self.every, "every", low=1)
             if self.checkpoint is None:
@@ -159,7 +161,7 @@ class Run:
         with self.policy:
             for rows in self._loader.rows():
                 with self._in_one_piece():
-                    with events.collect(self.counted):
+                    with self._watching():
                         loss = self._step(rows)
                     self.history.losses.append(loss)
                     self.spent = time.perf_counter() - started
@@ -203,6 +205,11 @@ class Run:
     def finish(self) -> None:
         """Tell the callbacks that no epoch follows: the best weights are put back if so wanted."""
         self._tell("on_end")
+
+    def _watching(self) -> contextlib.AbstractContextManager[None]:
+        """Counting for the next step, if it is one that is counted."""
+        counted = self.watch and self.history.steps % self.watch == 0
+        return events.collect(self.counted) if counted else contextlib.nullcontext()
 
     def _tell(self, name: str, *news: Any) -> None:
         for callback in self.callbacks:

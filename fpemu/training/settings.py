@@ -37,6 +37,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "micro-batches": run.micro_batches,
         "loss": said(run.loss or cross_entropy),
         "loss weight": float(run.loss_weight),
+        "steps between those that are counted": run.watch,
         "schedule": said(run.schedule),
         "norm to clip at": said(run.clip_norm),
         "optimizer": type(run.optimizer).__name__,
