@@ -21,8 +21,13 @@ def report(runs: dict[str, Run]) -> str:
     """The runs' results, in words what broke, then per layer and role what each run lost."""
     policies = [f"{name}: {run.policy}" for name, run in runs.items() if str(run.policy) != name]
     words = [line for name, run in runs.items() for line in _in_words(name, run)]
-    parts = ["\n".join(policies), _results_table(runs), "\n".join(words), _losses_table(runs)]
-    return "\n\n".join(part for part in [*parts, "\n".join(_LEGEND)] if part)
+    parts = ["\n".join(policies), _results_table(runs), "\n".join(words)]
+    watch = max(run.watch for run in runs.values())
+    if watch:
+        parts += [_losses_table(runs), "\n".join(_LEGEND)]
+    if watch > 1:
+        parts.append(f"Only every {watch}th step was counted (--watch {watch}).")
+    return "\n\n".join(part for part in parts if part)
 
 
 _LEGEND = (
@@ -84,7 +89,8 @@ def _in_words(name: str, run: Run) -> list[str]:
         )
     if run.history.stopped:
         said.append(f"stopped early: {run.history.stopped}")
-    return [f"{name}: {line}" for line in said] or [f"{name}: nothing conspicuous"]
+    otherwise = "nothing conspicuous" if run.watch else "nothing was counted (--watch 0)"
+    return [f"{name}: {line}" for line in said or [otherwise]]
 
 
 def _losses_table(runs: dict[str, Run]) -> str:
