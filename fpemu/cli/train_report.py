@@ -26,7 +26,7 @@ def report(runs: dict[str, Run]) -> str:
     if watch:
         parts += [_losses_table(runs), "\n".join(_LEGEND)]
     if watch > 1:
-        parts.append(f"Only every {watch}th step was counted (--watch {watch}).")
+        parts.append(f"One step in {watch} was counted (--watch {watch}).")
     return "\n\n".join(part for part in parts if part)
 
 
