@@ -37,24 +37,37 @@ def in_pieces(work: Callable[[int, int], object], count: int, steps: int) -> lis
     parts = min(threads(), count)
     if parts < 2 or steps < _LEAST_WORK or _inside.get():
         return [work(0, count)]
-    ends = np.linspace(0, count, parts + 1).astype(int).tolist()
+    # More pieces than threads, each for whoever comes first: nobody waits for a processor that is slow or
+    # busy with something else.
+    number = min(count, max(parts, min(4 * parts, count // 8)))
+    ends = np.linspace(0, count, number + 1).astype(int).tolist()
     work(0, 0)  # compiles, if need be, before there are threads
-    first, *rest = itertools.pairwise(ends)
-    handed = [_helpers(parts - 1).submit(_one, work, *piece) for piece in rest]
+    left = list(enumerate(itertools.pairwise(ends)))
+    todo, done = iter(left), {}
+
+    def take() -> None:
+        for which, piece in todo:
+            done[which] = work(*piece)
+
+    handed = [_helpers(parts - 1).submit(_as_helper, take) for _ in range(parts - 1)]
     try:
-        mine = work(*first)
+        take()
     finally:  # arrays that a helper writes to must not be let go before it is done
-        concurrent.futures.wait(handed)
-    return [mine, *(piece.result() for piece in handed)]
+        left.clear()
+        started = [helper for helper in handed if not helper.cancel()]
+        concurrent.futures.wait(started)
+    for helper in started:
+        helper.result()
+    return [done[which] for which in range(number)]
 
 
 # A helper that hands work to helpers might wait for itself.
 _inside: contextvars.ContextVar[bool] = contextvars.ContextVar("fpemu_helper", default=False)
 
 
-def _one(work: Callable[[int, int], object], i: int, j: int) -> object:
+def _as_helper(take: Callable[[], None]) -> None:
     _inside.set(True)
-    return work(i, j)
+    take()
 
 
 @functools.cache
