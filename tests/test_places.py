@@ -284,3 +284,117 @@ def test_products_of_two_inputs_and_inner_steps_have_passes_too():
     want = fp.array(np.ones((3, 3)), fp.E4M3) - low * low
     assert (x.grad.astype(fp.E4M3).to_numpy() == x.grad.to_numpy()).all()
     assert np.abs(x.grad.to_numpy() - want.to_numpy()).max() <= 1 / 8
+
+
+# -- what belongs to no operation: sums of gradients, stored weights, numbers, what was freed ---------
+
+
+def tensor(values, f="fp32", grad=True):
+    return Tensor(fp.array(values, f), requires_grad=grad)
+
+
+def graded(policy: str, value: float) -> Tensor:
+    """A tensor whose gradient is `value`, exact in FP32, under the policy."""
+    w = tensor([1.0])
+    with fp.Policy.parse(policy):
+        (w * tensor([value], grad=False)).sum().backward()
+    return w
+
+
+@pytest.mark.parametrize("mode", ["toward_zero", "toward_positive", "to_odd"])
+def test_a_gradient_is_rounded_once_into_the_format_of_sums_as_the_policy_rounds(mode):
+    exactly = 1 + 3 * 2.0**-9  # two of BF16's places are 2**-7 apart
+    w = graded(f"fp32 gradient_sum=bf16 rounding={mode}", exactly)
+    assert w.grad.format == fp.BF16
+    assert w.grad.tolist() == [exact.round_to(exactly, fp.BF16, rounding=mode)]
+    w = graded("fp32 gradient_sum=fp16 subnormals=ftz", 2.0**-20)
+    assert w.grad.tolist() == [0.0]
+
+
+def test_sums_of_gradients_are_a_place():
+    layer = nn.Linear(1, 1, bias=False)
+    said = "fp32 gradient_sum=bf16; */gradient_sum: rounding=toward_positive"
+    with fp.Policy.parse(said):
+        layer(np.float32([[1.001]])).sum().backward()
+    assert layer.weight.grad.tolist() == [[1 + 2.0**-7]]
+    layer.zero_grad()
+    with fp.Policy.parse("fp32; */gradient_sum: format=e4m3"):
+        layer(np.float32([[1.2]])).sum().backward()
+    assert layer.weight.grad.format == fp.E4M3  # the first piece, too, not from the second on
+
+
+def test_random_rounding_of_a_gradient_goes_both_ways():
+    found = set()
+    for step in range(40):
+        with draws.block(0, step):
+            found.update(graded("fp32 gradient_sum=bf16 rounding=stochastic", 1.0039).grad.tolist())
+    assert found == {1.0, 1 + 2.0**-7}
+
+
+def test_weights_are_stored_as_the_policy_rounds():
+    layer = nn.Linear(5, 3)
+    values = layer.weight.numpy()
+    layer.store_in(fp.Policy.parse("bf16 rounding=toward_zero; */init/bias: rounding=to_odd"))
+    want = [exact.round_to(v, fp.BF16, rounding="toward_zero") for v in values.reshape(-1).tolist()]
+    assert layer.weight.numpy().reshape(-1).tolist() == want
+    assert (layer.weight.numpy() != fp.quantize(values, "bf16")).any()
+
+
+def test_daz_reads_subnormals_of_the_format_that_a_value_comes_from():
+    """2**-20 is subnormal in FP16 and normal in BF16."""
+    small, one = tensor([[2.0**-20]], "fp16"), tensor([[1.0]], "bf16")
+    none = tensor([[0.0]], "bf16")
+    text = "weights=bf16 activations=bf16 gradients=bf16"
+    for setting, want in (("gradual", 2.0**-20), ("daz", 0.0)):
+        with fp.Policy.parse(f"{text} subnormals={setting}"):
+            assert LINEAR(small, one, place="n").data.tolist() == [[want]]  # operand
+            assert LINEAR(one, small, place="n").data.tolist() == [[want]]
+            assert LINEAR(none, one, small.reshape(1), place="n").data.tolist() == [[want]]  # bias
+            assert small.tanh().data.tolist() == [[want]]  # what a function reads
+            assert small.mean().item() == want
+    with fp.Policy.parse("fp32 gradient_sum=bf16 subnormals=daz"):
+        w = tensor([1.0], "fp16")
+        (w * tensor([2.0**-20], "fp16", grad=False)).sum().backward()
+    assert w.grad.tolist() == [0.0]
+
+
+def test_numbers_of_the_program_saturate_as_the_policy_says():
+    x = tensor([1.0], "fp16")
+    with fp.Policy.parse("fp16 saturation=propagate"):
+        assert (x * 1e6).data.tolist() == [65504.0]
+        assert (1e6 + x).data.tolist() == [65504.0]
+    with fp.Policy.parse("fp16"):
+        assert (x * 1e6).data.tolist() == [np.inf]
+    with fp.arithmetic(saturation="propagate"), fp.Policy.parse("fp16"):
+        assert (x * 1e6).data.tolist() == [np.inf]  # layers follow the policy
+
+
+def test_a_backward_through_what_another_freed_is_refused_and_changes_nothing():
+    layer = nn.Linear(2, 2)
+    trunk = layer(np.ones((1, 2), np.float32))
+    first, second = trunk.sum(), (trunk * trunk).sum()
+    first.backward()
+    before = layer.weight.grad.tolist()
+    with pytest.raises(fp.ArgumentError, match="linear, whose graph an earlier backward has freed"):
+        second.backward()
+    assert layer.weight.grad.tolist() == before
+    assert trunk.grad is None
+    layer.zero_grad()
+    trunk = layer(np.ones((1, 2), np.float32))
+    (trunk.sum() + (trunk * trunk).sum()).backward()  # what the message advises
+    want = 1 + 2 * trunk.numpy()[0]
+    assert np.abs(layer.weight.grad.to_numpy() - want[:, None]).max() < 1e-6
+
+
+def test_sums_of_nothing():
+    empty = tensor(np.zeros((0, 3)))
+    assert empty.sum().item() == 0.0
+    assert empty.sum(axis=0).data.tolist() == [0.0] * 3
+    assert empty.sum(axis=1).shape == (0,)
+    assert np.isnan(empty.mean().item())
+    bias = tensor([1.0, 2.0, 3.0])
+    (empty + bias).sum().backward()
+    assert bias.grad.tolist() == [0.0] * 3
+    layer = nn.Linear(3, 2)
+    layer(empty).sum().backward()
+    assert layer.weight.grad.tolist() == [[0.0] * 3] * 2

@@ -211,7 +211,7 @@ def test_models_train_in_training_mode_and_are_tested_in_the_other():
     assert model.training
 
 
-def test_every_step_and_every_evaluation_draws_its_own_random_bits(monkeypatch):
+def test_storing_every_step_and_every_evaluation_draws_its_own_random_bits(monkeypatch):
     from fpemu.autograd import draws
 
     blocks, honest = [], draws.block
@@ -219,7 +219,7 @@ def test_every_step_and_every_evaluation_draws_its_own_random_bits(monkeypatch):
         draws, "block", lambda seed, step: blocks.append((seed, step)) or honest(seed, step)
     )
     start(seed=7, epochs=2, batch_size=20)
-    assert blocks == [(0, 1), (0, 2), (0, -1), (0, 3), (0, 4), (0, -2)]
+    assert blocks == [(0, 0), (0, 1), (0, 2), (0, -1), (0, 3), (0, 4), (0, -2)]
 
 
 # -- callbacks and stopping -------------------------------------------------------------------------

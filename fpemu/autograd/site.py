@@ -23,7 +23,7 @@ from fpemu.accumulation import Accumulator
 from fpemu.arrays import Array
 from fpemu.autograd import draws
 from fpemu.chance import Chance
-from fpemu.convert import report, round_to
+from fpemu.convert import report, round_to, without_subnormals
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format
 from fpemu.matrix_units import Instruction, MatrixUnit
@@ -156,6 +156,19 @@ class Site:
         adds = role == "accumulate" or (role == "inner" and not products_only)
         return {**rest, **said["sums"]} if adds else rest
 
+    def alone(self, place: str, role: str, f: Format) -> Site:
+        """A site for values of one role, in `f`, that belong to no operation: rounded and overridden
+        as here, but at `place`."""
+        return Site(
+            place,
+            {role: f, "accumulate": f},
+            saturation=self.saturation,
+            rounding=self.rounding,
+            subnormals=self.subnormals,
+            random_bits=self.random_bits,
+            changes=self.changes,
+        )
+
     # -- operands and products ----------------------------------------------------------------
 
     def operand(self, x: Array, role: str, where: str) -> Operand:
@@ -166,8 +179,7 @@ class Site:
                 self._watch(x, role, where)
             return Operand(x)
         exponent = rule.scale_rule(x._values, rule.format) if rule.scale_rule else 0
-        values = x._values if exponent == 0 else np.ldexp(x._values.astype(np.float64), exponent)
-        return Operand(self._round(values, rule, role, where), exponent)
+        return Operand(self._round(x, rule, role, where, exponent), exponent)
 
     def again(self, x: Array, used: Operand, role: str, where: str) -> Operand:
         """An operand of another product, too: `used` as it is, unless the policy says something of
@@ -221,8 +233,7 @@ class Site:
             return x.array if role == "accumulate" else self.cast(x.array, role, where)
         rule = self.rule(role, where)
         f = x.array.format if role == "accumulate" else rule.format
-        values = np.ldexp(x.array._values.astype(np.float64), -x.exponent)
-        return self._round(values, dataclasses.replace(rule, format=f), role, where)
+        return self._round(x.array, dataclasses.replace(rule, format=f), role, where, -x.exponent)
 
     def column_sums(self, x: Operand, where: str) -> Array:
         """The sum over the first axis of a matrix, as a product with ones."""
@@ -261,7 +272,8 @@ class Site:
         """The sum over `axes`, which stay with length 1, by the model of inner sums."""
         kept = [i for i in range(x.ndim) if i not in axes]
         rows = np.transpose(x._values, (*axes, *kept))
-        columns = rows.reshape(math.prod(x.shape[i] for i in axes), -1)
+        sizes = (math.prod(x.shape[i] for i in some) for some in (axes, kept))
+        columns = rows.reshape(tuple(sizes))
         total = self.columns_added(columns, x.format, self.rule("inner", where), "inner", where)
         shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         return total.reshape(shape)
@@ -282,7 +294,7 @@ class Site:
         """A result in the format in which it leaves the operation."""
         rule = self.rule(role, where, result=True)
         if x.format != rule.format:
-            return self._round(x._values, rule, role, where)
+            return self._round(x, rule, role, where)
         self._watch(x, role, where)
         return x
 
@@ -322,15 +334,13 @@ class Site:
     def cast(self, x: Array, role: str, where: str) -> Array:
         """`x` rounded to the role's format, unscaled."""
         rule = self.rule(role, where)
-        return x if x.format == rule.format else self._round(x._values, rule, role, where)
+        return x if x.format == rule.format else self._round(x, rule, role, where)
 
     def cast_to(self, x: Array, f: Format, role: str, where: str) -> Array:
         """`x` rounded to `f` as the role's values are."""
         if x.format == f:
             return x
-        return self._round(
-            x._values, dataclasses.replace(self.rule(role, where), format=f), role, where
-        )
+        return self._round(x, dataclasses.replace(self.rule(role, where), format=f), role, where)
 
     def returned(self, gradient: Array, f: Format, number: int) -> Array:
         """The gradient of input `number`, whose format is `f`, where gradients follow inputs."""
@@ -338,7 +348,7 @@ class Site:
             return gradient
         where = f"input_grad/cast_{number}"
         rule = dataclasses.replace(self.rule("gradients", where), format=f, scale_rule=None)
-        return self._round(gradient._values, rule, "gradients", where)
+        return self._round(gradient, rule, "gradients", where)
 
     def _watch(self, x: Array, role: str, where: str) -> None:
         """Count values that need no rounding: some may be subnormal, none is lost here."""
@@ -346,7 +356,13 @@ class Site:
             place = f"{self.place}/{where}"
             report(place, role, x._values, x._values, x.format, self.saturation)
 
-    def _round(self, values: np.ndarray, rule: Cast, role: str, where: str) -> Array:
+    def _round(self, x: Array, rule: Cast, role: str, where: str, exponent: int = 0) -> Array:
+        """x * 2**exponent, rounded once."""
+        values = x._values
+        if "daz" in rule.subnormals:  # what counts is the format that the value comes from
+            values = without_subnormals(values, x.format)
+        if exponent:
+            values = np.ldexp(values.astype(np.float64), exponent)
         place = f"{self.place}/{where}"
         random = rule.rounding == "stochastic"
         chance: Chance | None = draws.chance(place, rule.random_bits) if random else None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fpemu import context
 from fpemu.arrays import Array, asarray
 from fpemu.autograd import places
 from fpemu.autograd.memory import keep_freed
@@ -38,10 +37,26 @@ class Operation(NamedTuple):
 
         It stands at `place`, by default at its own name below the module that runs.
         """
-        tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
-        formats = tuple(t.data.format for t in tensors)
-        site = places.site(place or places.next_place(self.name), self.name, formats)
+        beside = next((x.data.format for x in inputs if isinstance(x, Tensor)), None)
+        known = [x if _is_number(x) and beside else _as_tensor(x) for x in inputs]
+        formats = tuple(x.data.format if isinstance(x, Tensor) else beside for x in known)
+        site = places.site(place or places.next_place(self.name), self.name, formats)  # type: ignore[arg-type]
+        tensors = (x if isinstance(x, Tensor) else _rounded(x, beside, site) for x in known)
         return apply(self, site, *tensors, **options)
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, (int, float))
+
+
+def _as_tensor(x: object) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _rounded(x: Any, f: Any, site: Site) -> Tensor:
+    """A Python number that meets a tensor: first rounded to its format `f`, as with an Array."""
+    number = np.full((), float(x))
+    return Tensor(Array(round_to(number, f, site.saturation, count=False), f))
 
 
 class _Node(NamedTuple):
@@ -95,6 +110,7 @@ class Tensor:
         self.name = name
         self.kind = ""  # of a layer's tensors: the operation that the layer is named after
         self._node: _Node | None = None
+        self._is_freed = False  # whether an earlier backward has been here
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -147,7 +163,8 @@ class Tensor:
         """Gradients of this scalar, times `scale`, added into ``.grad`` of all that it came from.
 
         `scale` (the loss scale) is rounded to this tensor's format. The graph is freed.
-        Raises `ArgumentError` unless the tensor has one element and was recorded.
+        Raises `ArgumentError` unless the tensor has one element and was recorded, and where an earlier
+        backward has freed a part of the graph; nothing has been added to any gradient then.
         """
         if self.data.size != 1:
             raise ArgumentError(
@@ -158,12 +175,13 @@ class Tensor:
                 "backward needs a recorded graph: no input requires a gradient, the graph was "
                 "freed by an earlier backward, or it ran inside no_grad()"
             )
+        order = _in_order(self)
         seed = np.full(self.shape, scale, np.float64)
         f, saturation = self.data.format, self._node.site.saturation
         pending = {id(self): Array(round_to(seed, f, saturation, count=False), f)}
-        for tensor in reversed(_in_order(self)):
+        for tensor in reversed(order):
             node, gradient = tensor._node, pending.pop(id(tensor), None)
-            tensor._node = None
+            tensor._is_freed, tensor._node = node is not None, None
             if node is None or gradient is None:
                 continue
             needed = tuple(t.requires_grad for t in node.inputs)
@@ -181,36 +199,29 @@ class Tensor:
 
     # -- operators: the table of operations under the names that NumPy and PyTorch use ----------
 
-    def _beside(self, other: object) -> object:
-        """A Python number that meets a tensor is first rounded to its format, as with an Array."""
-        if isinstance(other, (int, float)):
-            f, saturation = self.data.format, context.current().saturation
-            return Array(round_to(np.full((), float(other)), f, saturation, count=False), f)
-        return other
-
     def __add__(self, other: object) -> Tensor:
-        return _table().ADD(self, self._beside(other))
+        return _table().ADD(self, other)
 
     def __radd__(self, other: object) -> Tensor:
-        return _table().ADD(self._beside(other), self)
+        return _table().ADD(other, self)
 
     def __sub__(self, other: object) -> Tensor:
-        return _table().SUBTRACT(self, self._beside(other))
+        return _table().SUBTRACT(self, other)
 
     def __rsub__(self, other: object) -> Tensor:
-        return _table().SUBTRACT(self._beside(other), self)
+        return _table().SUBTRACT(other, self)
 
     def __mul__(self, other: object) -> Tensor:
-        return _table().MULTIPLY(self, self._beside(other))
+        return _table().MULTIPLY(self, other)
 
     def __rmul__(self, other: object) -> Tensor:
-        return _table().MULTIPLY(self._beside(other), self)
+        return _table().MULTIPLY(other, self)
 
     def __truediv__(self, other: object) -> Tensor:
-        return _table().DIVIDE(self, self._beside(other))
+        return _table().DIVIDE(self, other)
 
     def __rtruediv__(self, other: object) -> Tensor:
-        return _table().DIVIDE(self._beside(other), self)
+        return _table().DIVIDE(other, self)
 
     def __neg__(self) -> Tensor:
         return _table().NEGATE(self)
@@ -307,30 +318,24 @@ def _table() -> Any:
 def _accumulated(present: Array | None, piece: Array, name: str, site: Site) -> Array:
     """The gradient of a leaf: the sum over its uses and over backward passes, in the format that the
     policy wants it accumulated in, by default that of the first piece."""
-    f = site.gradient_sum
-    if f is not None and piece.format != f:
-        place = f"{name}/gradient_sum"
-        values = round_to(piece._values, f, site.saturation, place=place, op="gradients")
-        piece = Array(values, f)
-    return _added(present, piece, name, site)
+    own = piece.format if present is None else present.format
+    there = _sums_of(name, site.gradient_sum or own, site)
+    piece = there.cast(piece, "gradients", "gradient_sum")
+    return piece if present is None else _added(present, piece, name, site)
 
 
 def _added(present: Array | None, piece: Array, name: str, site: Site) -> Array:
     """The sum of two gradients of one tensor, in the format of the first; rounded and counted."""
     if present is None:
         return piece
-    f = present.format
-    there = Site(
-        name,
-        dict.fromkeys(("gradients", "accumulate"), f),
-        saturation=site.saturation,
-        rounding=site.rounding,
-        subnormals=site.subnormals,
-        random_bits=site.random_bits,
-        changes=site.changes,
-    )
+    there = _sums_of(name, present.format, site)
     added = there.cast(piece, "gradients", "gradient_sum")
     return there.apply("add", present, added, role="gradients", where="gradient_sum")
+
+
+def _sums_of(name: str, f: Format, site: Site) -> Site:
+    """Where gradients of the tensor `name` are added in `f`, otherwise as `site` rounds."""
+    return site.alone(name, "gradients", f)
 
 
 def _in_order(last: Tensor) -> list[Tensor]:
@@ -343,6 +348,11 @@ def _in_order(last: Tensor) -> list[Tensor]:
         if expanded:
             order.append(tensor)
         elif id(tensor) not in seen:
+            if tensor._is_freed and tensor._node is None:
+                raise ArgumentError(
+                    f"backward meets {tensor.name or 'a tensor'}, whose graph an earlier backward has freed; "
+                    "add the losses and call backward once, or run the forward pass again"
+                )
             seen.add(id(tensor))
             stack.append((tensor, True))
             if tensor._node is not None:

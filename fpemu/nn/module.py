@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fpemu.arrays import Array, array
+from fpemu.arrays import array
 from fpemu.autograd import places
+from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Tensor
 from fpemu.errors import ArgumentError
-from fpemu.formats import Format
 
 
 class Module:
@@ -133,16 +133,23 @@ class Module:
 
     def store_in(self, f: object, *, saturation: str = "none") -> None:
         """Round all parameters to the storage format `f` (counted at ``.../init``), or, if `f` is a
-        `Policy`, each to the format in which that stores it, as it saturates there."""
+        `Policy`, each to the format in which that stores it, as it rounds there."""
         from fpemu.formats import as_format
         from fpemu.policy import Policy
 
         for p in self.parameters():
+            layer, _, name = p.name.rpartition("/")
             if isinstance(f, Policy):
-                there = f.of(p)
-                store(p, there.storage, there.saturation)
+                own = f.of(p)
+                there = own.site(layer).alone(layer, "init", own.storage)
             else:
-                store(p, as_format(f), saturation)
+                there = Site(
+                    layer,
+                    dict.fromkeys(("init", "accumulate"), as_format(f)),
+                    saturation=saturation,
+                )
+            p.data = there.cast(p.data, "init", f"init/{name}")
+            p.grad = None
 
     # -- places ---------------------------------------------------------------------------
 
@@ -179,17 +186,6 @@ class Module:
         from fpemu.nn.summary import tree
 
         return tree(self)
-
-
-def store(p: Tensor, f: Format, saturation: str) -> None:
-    """Round one parameter to `f`; its gradient is forgotten."""
-    from fpemu.convert import round_to
-
-    if p.data.format != f:
-        layer, _, name = p.name.rpartition("/")
-        place = f"{layer}/init/{name}"
-        p.data = Array(round_to(p.data._values, f, saturation, place=place, op="init"), f)
-    p.grad = None
 
 
 def as_numbers(value: Any) -> Any:

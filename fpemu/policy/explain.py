@@ -200,7 +200,6 @@ class _Seen:
     recorder: _Recorder
     operation: str
     formats: tuple[Format, ...]
-    source: tuple[Format, ...] = ()
     result: bool = False
     follows: bool = False
     roles: dict[str, str] = field(default_factory=dict)  # the one asked for last, by where
@@ -245,11 +244,12 @@ class _RecordingSite(Site):
             )
         )
 
-    def _from(self, *source: Format, result: bool = False, follows: bool = False) -> None:
-        self._seen.source, self._seen.result, self._seen.follows = source, result, follows
+    def _next(self, *, result: bool = False, follows: bool = False) -> None:
+        """What is known of the rounding that comes now."""
+        self._seen.result, self._seen.follows = result, follows
 
     def operand(self, x: Array, role: str, where: str) -> Operand:
-        self._from(x.format)
+        self._next()
         read = super().operand(x, role, where)
         rule = self.rule(role, where)
         if x.format == rule.format and "daz" not in rule.subnormals:
@@ -258,33 +258,33 @@ class _RecordingSite(Site):
         return read
 
     def hand_on(self, x: Array, role: str, where: str) -> Array:
-        self._from(x.format, result=True)
+        self._next(result=True)
         rule = self.rule(role, where, result=True)
         if x.format == rule.format:
             self._note(role, where, rule, (x.format,), result=True, happens="as it is")
         return super().hand_on(x, role, where)
 
     def cast(self, x: Array, role: str, where: str) -> Array:
-        self._from(x.format)
+        self._next()
         return super().cast(x, role, where)
 
     def cast_to(self, x: Array, f: Format, role: str, where: str) -> Array:
-        self._from(x.format)
+        self._next()
         return super().cast_to(x, f, role, where)
 
     def unscaled(self, x: Operand, role: str, where: str) -> Array:
-        self._from(x.array.format)
+        self._next()
         return super().unscaled(x, role, where)
 
     def returned(self, gradient: Array, f: Format, number: int) -> Array:
-        self._from(gradient.format, follows=True)
+        self._next(follows=True)
         done = super().returned(gradient, f, number)
-        self._from()
+        self._next()
         return done
 
-    def _round(self, values: np.ndarray, rule: Cast, role: str, where: str) -> Array:
-        self._note(role, where, rule, self._seen.source, result=self._seen.result)
-        return super()._round(values, rule, role, where)
+    def _round(self, x: Array, rule: Cast, role: str, where: str, exponent: int = 0) -> Array:
+        self._note(role, where, rule, (x.format,), result=self._seen.result)
+        return super()._round(x, rule, role, where, exponent)
 
     def apply(
         self,
@@ -296,7 +296,7 @@ class _RecordingSite(Site):
         f: Format | None = None,
     ) -> Array:
         rule = self.rule(role, where, result=result)
-        self._from()
+        self._next()
         self._note(
             role,
             where,
@@ -315,7 +315,7 @@ class _RecordingSite(Site):
     ) -> Accumulator | Instruction:
         model = super()._settled(rule, place, formats)
         where = place.removeprefix(f"{self.place}/")
-        self._from()
+        self._next()
         unit = isinstance(rule.model, MatrixUnit)
         self._note(
             self._seen.roles[where],

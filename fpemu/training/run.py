@@ -119,7 +119,7 @@ class Run:
         self.counted = events.Trace()  # of the unfinished epoch, so that shares fit the rows
         self.spent = 0.0  # seconds in the unfinished epoch
         self._is_whole = True
-        with events.collect(self.history.trace):
+        with events.collect(self.history.trace), draws.block(self.seed, 0):
             self.model.store_in(self.policy)
 
     def _check_schedule(self) -> None:
