@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from fpemu import context, convert, exact, flags, functions, fused, residual
+from fpemu import context, convert, exact, flags, functions, fused, reporting, residual
 from fpemu.carriers import carrier_dtype, has_step64
 from fpemu.chance import Chance
-from fpemu.convert import report, round_to, without_subnormals
+from fpemu.convert import round_to, without_subnormals
 from fpemu.errors import ArgumentError, unknown
 from fpemu.formats import FP64, Format
+from fpemu.reporting import report
 
 ARITHMETIC = exact.OPERATIONS
 TRANSCENDENTAL = exact.FUNCTIONS
@@ -54,7 +55,7 @@ def apply(
         "saturation": saturation,
         "subnormals": subnormals,
     }
-    watched = convert.watched()
+    watched = reporting.watched()
     if not watched and rounding == "nearest_even" and subnormals == "gradual":
         direct = fused.apply(op, tuple(map(np.asarray, operands)), f, saturation)
         if direct is not None:
@@ -119,7 +120,7 @@ def apply_between(
     moderate = all(g.emin - g.fraction_bits >= -300 and g.emax <= 300 for g in everyone)
     product = op not in ("multiply", "fma") or formats[0].precision + formats[1].precision <= 53
     random = chance.random_bits + 2 if rounding == "stochastic" else 0
-    watched = convert.watched()
+    watched = reporting.watched()
     if moderate and product and has_step64(f) and f.precision + random <= 51:
         with np.errstate(all="ignore"):
             if watched:

@@ -23,9 +23,10 @@ from fpemu.accumulation.stepwise import Stepwise
 from fpemu.accumulation.traps import first_signal
 from fpemu.carriers import carrier_dtype
 from fpemu.chance import Chance
-from fpemu.convert import round_to, watched, without_subnormals
+from fpemu.convert import round_to, without_subnormals
 from fpemu.formats import Format
 from fpemu.reals import Real
+from fpemu.reporting import watched
 
 
 def filled(model: Accumulator) -> Accumulator:

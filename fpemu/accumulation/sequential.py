@@ -18,10 +18,10 @@ from fpemu.accumulation import fast_loops, threads
 from fpemu.accumulation.stepwise import Stepwise
 from fpemu.carriers import carrier_dtype, has_step32, has_step64, target_of
 from fpemu.chance import Chance
-from fpemu.convert import watched
 from fpemu.errors import SlowWarning
 from fpemu.formats import FP32, FP64, Format
 from fpemu.reals import Real, is_finite, size_of
+from fpemu.reporting import watched
 
 Example = Callable[[list[str]], str]  # of a step that signalled one of some exceptions
 

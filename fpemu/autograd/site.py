@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,55 +21,17 @@ from fpemu import accumulation, elementwise, events, matrix_units
 from fpemu.accumulation import Accumulator
 from fpemu.arrays import Array
 from fpemu.autograd import draws
+from fpemu.autograd.casts import Cast, Operand, ScaleRule, changed, filled, instruction, seeded
 from fpemu.chance import Chance
-from fpemu.convert import report, round_to, without_subnormals
+from fpemu.convert import round_to, without_subnormals
 from fpemu.errors import ArgumentError, UnsupportedError
 from fpemu.formats import FP64, Format
 from fpemu.matrix_units import Instruction, MatrixUnit
+from fpemu.reporting import report
 
 # weights, activations, gradients: what products read, and what operations hand on. accumulate: the
 # format in which products end. inner: the steps inside everything that is no product. loss: the loss.
 ROLES = ("weights", "activations", "gradients", "accumulate", "inner", "loss")
-ScaleRule = Callable[[np.ndarray, Format], int]
-
-
-@dataclass(frozen=True)
-class Cast:
-    """One rounding: to which format, how, and after scaling by which rule."""
-
-    format: Format
-    rounding: str = "nearest_even"
-    saturation: str = "none"
-    subnormals: str = "gradual"
-    random_bits: int = 24
-    scale_rule: ScaleRule | None = None
-    model: Accumulator | MatrixUnit | None = None  # of sums of products
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Rounding, saturation and subnormals, as functions of arrays take them."""
-        return {
-            "rounding": self.rounding,
-            "saturation": self.saturation,
-            "subnormals": self.subnormals,
-        }
-
-
-@dataclass(frozen=True)
-class Operand:
-    """What a product reads: values times 2**exponent, rounded to a role's format."""
-
-    array: Array
-    exponent: int = 0
-
-    @property
-    def T(self) -> Operand:
-        """The last two axes exchanged."""
-        return Operand(np.swapaxes(self.array, -1, -2), self.exponent)  # type: ignore[arg-type]
-
-    def of(self, change: Callable[[Array], Array]) -> Operand:
-        """The same after a change that moves values only."""
-        return Operand(change(self.array), self.exponent)
 
 
 @dataclass(frozen=True)
@@ -133,7 +94,7 @@ class Site:
         of_pass = self._of_pass("outputs" if result else role, where)
         for change in (of_pass, self._change(where, role)):
             if change:
-                rule = _with(rule, change)
+                rule = changed(rule, change)
         return rule
 
     def _format(self, role: str) -> Format:
@@ -219,13 +180,13 @@ class Site:
         if isinstance(model, MatrixUnit):
             if formats is None:
                 raise UnsupportedError(f"{place}: a matrix unit adds products, and nothing else")
-            return _instruction(model, *formats)
+            return instruction(model, *formats)
         assert model is not None
-        settled = _filled(model, rule.rounding, rule.saturation, rule.subnormals, rule.random_bits)
+        settled = filled(model, rule.rounding, rule.saturation, rule.subnormals, rule.random_bits)
         if settled.seed is not None:
             return settled
         random = settled.rounding == "stochastic"
-        return dataclasses.replace(settled, seed=draws.key(place)) if random else _seeded(settled)
+        return dataclasses.replace(settled, seed=draws.key(place)) if random else seeded(settled)
 
     def unscaled(self, x: Operand, role: str, where: str) -> Array:
         """An operand's values, scaled back, rounded to the role's format."""
@@ -377,39 +338,6 @@ class Site:
             op=role,
         )
         return Array(rounded, rule.format)
-
-
-def _with(rule: Cast, change: Mapping[str, Any]) -> Cast:
-    """`rule` with what is other; where sums are said to be in a format, they are in order in it."""
-    new = dataclasses.replace(rule, **change)
-    if "format" in change and "model" not in change and rule.model is not None:
-        new = dataclasses.replace(new, model=Accumulator(new.format))
-    return new
-
-
-@functools.lru_cache(maxsize=1024)
-def _instruction(unit: MatrixUnit, a: Format, b: Format) -> Instruction:
-    return unit.on(a, b)
-
-
-@functools.lru_cache(maxsize=1024)
-def _filled(
-    model: Accumulator, rounding: str, saturation: str, subnormals: str, random_bits: int
-) -> Accumulator:
-    """The model with all that it leaves open but the seed."""
-    return dataclasses.replace(
-        model,
-        rounding=model.rounding or rounding,
-        saturation=model.saturation or saturation,
-        subnormals=model.subnormals or subnormals,
-        random_bits=model.random_bits or random_bits,
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _seeded(model: Accumulator) -> Accumulator:
-    """The model with a seed that nothing asks for."""
-    return dataclasses.replace(model, seed=0)
 
 
 def _multiply(a: Array, b: Array, model: Accumulator | Instruction, *, place: str, op: str):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from fpemu import context, events
-from fpemu.convert import watched
 from fpemu.matrix_units.instruction import Instruction
 from fpemu.matrix_units.run import multiply
+from fpemu.reporting import watched
 
 
 def multiply_watched(

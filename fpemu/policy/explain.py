@@ -20,8 +20,9 @@ from fpemu import events, text
 from fpemu.accumulation import Accumulator
 from fpemu.arrays import Array
 from fpemu.autograd import draws, places
+from fpemu.autograd.casts import Cast, Operand
 from fpemu.autograd.operations import CROSS_ENTROPY
-from fpemu.autograd.site import Cast, Operand, Site
+from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Tensor
 from fpemu.errors import ArgumentError
 from fpemu.formats import Format

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fpemu.arrays import Array
+from fpemu.autograd.casts import Operand
 from fpemu.autograd.operations.products import add_bias
-from fpemu.autograd.site import Operand, Site
+from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Operation
 from fpemu.errors import ArgumentError
 from fpemu.linalg.convolution_shapes import check_channels, check_groups

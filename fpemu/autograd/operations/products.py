@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from fpemu.arrays import Array
-from fpemu.autograd.site import Operand, Site
+from fpemu.autograd.casts import Operand
+from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Operation
 from fpemu.carriers import carrier_dtype
 from fpemu.errors import ArgumentError
