@@ -157,6 +157,11 @@ class Accumulator:
         """The format in which the sum ends, before the final rounding."""
         return self.promote[0] if self.promote else self.format
 
+    def filled(self, **settings: Any) -> Accumulator:
+        """The model with what it leaves open taken from `settings`."""
+        left = {name: v for name, v in settings.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **left) if left else self
+
     def __str__(self) -> str:
         words = [self.format.name, self.order]
         for field in dataclasses.fields(self)[2:]:

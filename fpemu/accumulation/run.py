@@ -31,18 +31,14 @@ from fpemu.reporting import watched
 
 def filled(model: Accumulator) -> Accumulator:
     """The model with every setting that it leaves open taken from the `arithmetic` in force."""
-    if None not in (
-        *(model.rounding, model.saturation, model.subnormals, model.seed, model.random_bits),
-    ):
-        return model
     now = context.current()
-    return dataclasses.replace(
-        model,
-        rounding=model.rounding or now.rounding,
-        saturation=model.saturation or now.saturation,
-        subnormals=model.subnormals or now.subnormals,
+    return model.filled(
+        rounding=now.rounding,
+        saturation=now.saturation,
+        subnormals=now.subnormals,
+        random_bits=now.random_bits,
+        # An operation that names its seed takes none of the block's.
         seed=now.next_chance().seed if model.seed is None else model.seed,
-        random_bits=now.random_bits if model.random_bits is None else model.random_bits,
     )
 
 

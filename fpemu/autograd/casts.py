@@ -75,16 +75,12 @@ def filled(
     model: Accumulator, rounding: str, saturation: str, subnormals: str, random_bits: int
 ) -> Accumulator:
     """The model with all that it leaves open but the seed."""
-    return dataclasses.replace(
-        model,
-        rounding=model.rounding or rounding,
-        saturation=model.saturation or saturation,
-        subnormals=model.subnormals or subnormals,
-        random_bits=model.random_bits or random_bits,
+    return model.filled(
+        rounding=rounding, saturation=saturation, subnormals=subnormals, random_bits=random_bits
     )
 
 
 @functools.lru_cache(maxsize=1024)
 def seeded(model: Accumulator) -> Accumulator:
     """The model with a seed that nothing asks for."""
-    return dataclasses.replace(model, seed=0)
+    return model.filled(seed=0)
