@@ -203,11 +203,9 @@ def test_ctrl_c_waits_for_the_step_and_a_second_one_does_not(path):
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGINT)
 
-    start(stop=2, checkpoint=path)
-    before = path.read_bytes()
     _, history = start(checkpoint=path, callbacks=[Twice()])
     assert history.interrupted
-    assert path.read_bytes() == before  # half a step is not written
+    assert not path.exists()  # half a step is not written
 
 
 def test_a_run_broken_off_by_an_error_cannot_be_saved(path):
@@ -491,3 +489,11 @@ def test_a_process_killed_in_a_save_leaves_the_former_file(path, how):
     assert (path.read_bytes() == former) == (how == "beside")
     if how == "beside":
         assert fp.load_checkpoint(path).step == 0
+
+
+def test_a_checkpoint_is_not_written_over(path):
+    start(stop=2, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(fp.ArgumentError, match=r"there is a checkpoint at .*resume=True"):
+        start(checkpoint=path)
+    assert path.read_bytes() == before

@@ -296,7 +296,6 @@ def test_interruption_keeps_the_results(capsys, monkeypatch):
 
 
 def test_train_writes_files(capsys, tmp_path):
-    pytest.importorskip("matplotlib")
     wanted = {"--csv": "h.csv", "--save-json": "h.json", "--plot": "h.svg"}
     files = [word for o, name in wanted.items() for word in (o, str(tmp_path / name))]
     train = ("train", "mlp", "--data", "xor", "--hidden", "8", "--epochs", "2", "--compare", "fp32")

@@ -119,7 +119,6 @@ def test_bars_of_text():
 
 
 def test_plots_by_matplotlib(history, tmp_path):
-    pytest.importorskip("matplotlib")
     for suffix, start in [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]:
         path = tmp_path / f"curves{suffix}"
         figure = history.plot(path)

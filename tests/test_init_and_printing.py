@@ -175,3 +175,32 @@ def test_a_summary_counts_shared_parameters_once():
     counts = [[c.strip() for c in row if c.strip()][-2] for row in cells]
     assert counts == ["12", "-", "6", "-", "18"]
     assert "running_mean (3), running_var (3), num_batches_tracked ()" in lines[4]
+
+
+def test_modules_where_they_would_not_be_found():
+    class Hidden(nn.Module):
+        def __init__(self, layers):
+            self.layers = layers
+
+    for layers in ([nn.ReLU()], (nn.Linear(2, 2),), {"a": nn.ReLU()}):
+        with pytest.raises(fp.ArgumentError, match=r"Hidden.layers: modules in a .*nn.ModuleList"):
+            Hidden(layers)
+    model = Hidden(nn.ModuleList([nn.Linear(2, 3), nn.Linear(3, 1)]))
+    assert [p.name for p in model.parameters()][2] == "model.layers.1/weight"
+    assert len(model.layers) == 2
+    assert model.layers[0].place == "model.layers.0"
+    model.layers.append(nn.ReLU())
+    assert model.layers[2].place == "model.layers.2"
+    with pytest.raises(fp.ArgumentError, match="takes modules, got 3"):
+        nn.ModuleList([3])
+    with pytest.raises(fp.UnsupportedError, match="Hidden at 'model' has no forward"):
+        model(np.zeros((1, 2)))
+
+
+def test_tensors_do_not_leave_the_graph_unseen():
+    x = fp.Tensor(np.zeros((2, 3), np.float32))
+    with pytest.raises(fp.UnsupportedError, match=r"numpy\.concatenate is not differentiable here"):
+        np.concatenate([x, x])
+    with pytest.raises(fp.ArgumentError, match=r"shape \(2, 3\) is neither true nor false"):
+        bool(x)
+    assert not fp.Tensor(np.float32([0.0]))

@@ -518,3 +518,28 @@ def test_train_takes_a_file(tmp_path):
     history = fp.train(model, (x, [0, 1] * 5), policy=tmp_path / "p.toml", epochs=1)
     assert history.policy == fp.policies["bf16"]
     assert model[0].weight.format == fp.BF16
+
+
+def test_overrides_that_name_no_module_of_the_model():
+    model = fp.nn.mlp([4, 3, 2])
+    known = [module.place for module in model.modules()]
+    for pattern in (
+        "layers.0",
+        "layers",
+        "layers.2/update/*",
+        "*.norm",
+        "@tanh",
+        "loss",
+        "layers.add_2",
+    ):
+        Override(pattern, {"rounding": "to_odd"}).check_suits(known)
+    for pattern in ("layer.0", "layers.9", "layers.9/forward/*", "layers.0.plus", "lay"):
+        override = Override(pattern, {"rounding": "to_odd"})
+        with pytest.raises(fp.ArgumentError, match="unknown module in the override"):
+            override.check_suits(known)
+    x, y = [[0.0] * 4] * 5, [0, 1, 0, 1, 0]
+    wrong = fp.Policy.parse("fp16; layer.0: weights=fp32 activations=fp32")
+    with pytest.raises(fp.ArgumentError, match=r"'layer\.0'; did you mean 'layers\.0'"):
+        fp.train(model, (x, y), policy=wrong)
+    told = wrong.explain(model, (5, 4))
+    assert "no such module: layer.0: weights=fp32 activations=fp32" in str(told)

@@ -215,3 +215,9 @@ def test_sums_of_gradients_saturate_as_the_policy_says():
     site = Site("here", dict.fromkeys(ROLES, f), saturation="finite")
     assert _added(piece, piece, "w", site).tolist() == [65504.0]
     assert _added(fp.array([1.0], "e4m3"), piece, "w", site).tolist() == [448.0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", optim.Adam, 0.1])
+def test_an_optimizer_is_an_object(optimizer):
+    with pytest.raises(fp.ArgumentError, match="must be made with the model's parameters"):
+        fp.train(nn.mlp([64, 10]), DIGITS, optimizer=optimizer)

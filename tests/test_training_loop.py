@@ -335,7 +335,6 @@ def test_live_curves_are_drawn_anew_in_a_notebook(monkeypatch):
 
 
 def test_a_bar_shows_steps_where_tqdm_is(capsys):
-    pytest.importorskip("tqdm")
     start(progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""

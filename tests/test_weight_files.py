@@ -12,8 +12,6 @@ import pytest
 import fpemu as fp
 from fpemu import nn
 
-pytest.importorskip("safetensors")
-
 
 def written(path, tensors: dict[str, tuple[str, list[int], bytes]]) -> None:
     """A file made from its definition: the length of the header, the header as JSON, the bytes."""
@@ -136,3 +134,8 @@ def test_files_of_pytorchs_and_for_pytorch(tmp_path):
         layer = nn.Linear(1, 64, bias=False)
         layer.load_state_dict({"weight": x[:, None]})
         assert (layer.weight.numpy()[:, 0] == x.float().numpy()).all()
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(fp.ArgumentError, match=r"cannot read .*No such file"):
+        nn.load_safetensors(tmp_path / "none.safetensors")

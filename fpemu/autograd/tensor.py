@@ -14,7 +14,7 @@ from fpemu.autograd import places
 from fpemu.autograd.memory import keep_freed
 from fpemu.autograd.site import Site
 from fpemu.convert import round_to
-from fpemu.errors import ArgumentError
+from fpemu.errors import ArgumentError, UnsupportedError
 
 if TYPE_CHECKING:
     from fpemu.formats import Format
@@ -151,6 +151,19 @@ class Tensor:
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         return self.data.__array__(dtype, copy)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        raise UnsupportedError(
+            f"numpy.{function.__name__} is not differentiable here; use the tensor's own methods, or leave "
+            "the graph with .data (an Array) or numpy.asarray"
+        )
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ArgumentError(
+                f"a tensor of shape {self.shape} is neither true nor false; look at .data or .numpy()"
+            )
+        return bool(self.data)
 
     def __len__(self) -> int:
         return len(self.data)

@@ -49,6 +49,10 @@ def run(options: argparse.Namespace) -> int:
         f"training {len(runs)} run{'s' * (len(runs) > 1)} on {len(data.train_x)} rows of {data.name}, "
         f"testing on {len(data.test_x)}; the first start compiles kernels for some seconds"
     )
+    if all(len(run.history.rows) >= epochs for run in runs.values()):
+        say(
+            f"{epochs} epochs are done already: nothing is left to train; --epochs says how many in all"
+        )
     try:
         _train(runs, epochs)
     except KeyboardInterrupt:

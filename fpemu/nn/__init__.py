@@ -33,6 +33,7 @@ from fpemu.nn.loss import nll_loss as nll_loss
 from fpemu.nn.loss import smooth_l1_loss as smooth_l1_loss
 from fpemu.nn.mlp import mlp as mlp
 from fpemu.nn.module import Module as Module
+from fpemu.nn.module import ModuleList as ModuleList
 from fpemu.nn.module import Sequential as Sequential
 from fpemu.nn.normalization import GroupNorm as GroupNorm
 from fpemu.nn.normalization import LayerNorm as LayerNorm

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from fpemu.arrays import array
 from fpemu.autograd import places
 from fpemu.autograd.site import Site
 from fpemu.autograd.tensor import Tensor
-from fpemu.errors import ArgumentError
+from fpemu.errors import ArgumentError, UnsupportedError
 
 
 class Module:
@@ -38,7 +38,9 @@ class Module:
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """The layer's output for input tensors."""
-        raise NotImplementedError
+        raise UnsupportedError(
+            f"{type(self).__name__} at {self.place!r} has no forward; define forward(self, x)"
+        )
 
     def __call__(self, *inputs: object, **options: Any) -> Any:
         given = [x if isinstance(x, Tensor) or x is None else self._read(x) for x in inputs]
@@ -163,6 +165,13 @@ class Module:
             child.set_place(f"{place}.{name}")
 
     def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, (list, tuple, dict)) and name[:1] != "_":
+            inside = value.values() if isinstance(value, dict) else value
+            if any(isinstance(v, Module) for v in inside):
+                raise ArgumentError(
+                    f"{type(self).__name__}.{name}: modules in a {type(value).__name__} would not be found "
+                    "for training; use nn.ModuleList or nn.Sequential, or an attribute for each"
+                )
         object.__setattr__(self, name, value)
         # A model of one's own says nothing of places: what it consists of stands below it.
         if isinstance(value, Module):
@@ -232,3 +241,44 @@ class Sequential(Module):
 
     def __repr__(self) -> str:
         return "Sequential(" + ", ".join(map(repr, self._layers)) + ")"
+
+
+class ModuleList(Module):
+    """Modules in a list, to be called one by one: their names are ``0``, ``1``, ...
+
+    >>> from fpemu import nn
+    >>> class Stack(nn.Module):
+    ...     def __init__(self):
+    ...         self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 1)])
+    ...     def forward(self, x):
+    ...         for layer in self.layers:
+    ...             x = layer(x)
+    ...         return x
+    >>> list(Stack().state_dict())
+    ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._modules: list[Module] = []
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        """Put one more at the end; returns the list."""
+        if not isinstance(module, Module):
+            raise ArgumentError(f"ModuleList takes modules, got {module!r}")
+        module.set_place(f"{self.place}.{len(self._modules)}")
+        self._modules.append(module)
+        return self
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        return ((str(i), module) for i, module in enumerate(self._modules))
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, index: int) -> Module:
+        return self._modules[index]
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)

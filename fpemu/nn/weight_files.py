@@ -40,7 +40,10 @@ def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Array | np.ndarr
     `MissingExtraError` without the package safetensors. Nothing in the file is executed.
     """
     package = _package()
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ArgumentError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from None
     try:
         entries = package.deserialize(data)
     except package.SafetensorError as error:

@@ -75,13 +75,15 @@ class Explanation:
 
     policy: str
     rows: tuple[Row, ...]
+    unsuited: tuple[str, ...] = ()  # overrides that name a module which the model does not have
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dictionary per row."""
         return [{**dataclasses.asdict(row), "source": list(row.source)} for row in self.rows]
 
     def __str__(self) -> str:
-        return f"{self.policy}\n\n{text.table(*self._cells(), left=True)}"
+        notes = "".join(f"\nno such module: {line}" for line in self.unsuited)
+        return f"{self.policy}{notes}\n\n{text.table(*self._cells(), left=True)}"
 
     def __repr__(self) -> str:
         return str(self)
@@ -145,7 +147,9 @@ def explain(
     outside = list(_outside(policy, trace, {row.place for row in recorder.found()}, kinds))
     before = [row for row in outside if row.role == "init"]
     after = [row for row in outside if row.role != "init"]
-    return Explanation(str(policy), (*before, *recorder.found(), *after))
+    modules = [m.place for m in model.modules()] if hasattr(model, "modules") else None
+    unsuited = (str(o) for o in policy.overrides if modules and not o.suits(modules))
+    return Explanation(str(policy), (*before, *recorder.found(), *after), tuple(unsuited))
 
 
 def _sample(inputs: Any) -> Any:

@@ -18,6 +18,8 @@ from fpemu.policy.values import ends_in, model_of, value_of, written
 CASTS = ("format", "accumulate", "rounding", "saturation", "subnormals", "random_bits", "scaling")
 # What is of the whole run, not of a module.
 WHOLE = ("loss_scale", "overrides", "passes")
+# Places that no module has.
+BESIDE_MODULES = ("loss", "clip")
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,26 @@ class Override:
             literal = re.sub(r"([*?[])", r"[\1]", module)
             return f"{literal}/{tail}" if fnmatchcase(operation, self.kind) else None
         return self.pattern if "*" in head or fnmatchcase(module, head) else None
+
+    def suits(self, modules: Iterable[str]) -> bool:
+        """Whether the pattern has wildcards, or names one of these modules, what they are in, or an
+        operation that may stand in one of them."""
+        from fpemu.autograd.operations import TABLE
+
+        head = self.pattern.partition("/")[0]
+        if self.kind is not None or re.search(r"[*?[]", head):
+            return True
+        known = {*modules, *BESIDE_MODULES}
+        above, _, last = head.rpartition(".")
+        operation = re.sub(r"_\d+$", "", last) in TABLE and (not above or above in known)
+        return operation or any(f"{name}.".startswith(f"{head}.") for name in known)
+
+    def check_suits(self, modules: Iterable[str]) -> None:
+        """Raise `ArgumentError` unless it `suits` these modules."""
+        known = [*modules, *BESIDE_MODULES]
+        if not self.suits(known):
+            head = self.pattern.partition("/")[0]
+            raise unknown(f"module in the override '{self}':", head, dict.fromkeys(known))
 
     def casts(self) -> Mapping[str, Any]:
         """The changes as fields of a `Cast`; "sums" are those of sums only: format and model."""

@@ -75,7 +75,7 @@ def train(
         `fpemu.training.callbacks`.
     early_stop : epochs without a better test loss after which to stop, or an `EarlyStopping`.
     checkpoint : a path to which everything is written after every epoch, also after each `every` steps,
-        and on Ctrl-C.
+        and on Ctrl-C. A file that is there already is not written over: `resume` goes on from it.
     watch : the history's trace counts the first of so many steps, and each so-manyth after it; 0: none.
         Counting changes no bit, but where products are most of the work a step takes several times as long.
     resume : go on from the file at `checkpoint` if there is one (True), or from another file. The bits are
@@ -107,7 +107,12 @@ def train(
             )
         data = Dataset.split("data", *data, seed=seed, targets=_kind(data[1], loss))
     policy = as_policy(policy)
-    optimizer = optimizer or SGD(model.parameters(), lr=0.1)
+    optimizer = SGD(model.parameters(), lr=0.1) if optimizer is None else optimizer
+    if isinstance(optimizer, (str, type)) or not hasattr(optimizer, "step"):
+        raise ArgumentError(
+            f"optimizer must be made with the model's parameters, as optim.Adam(model.parameters()), got "
+            f"{optimizer!r}"
+        )
     run = Run(
         *(model, data, policy, optimizer, batch_size, seed, loss_weight),
         loss=loss,
@@ -135,6 +140,11 @@ def train(
 def go_on(run: Run, resume: bool | str | os.PathLike[str]) -> None:
     """Bring the run to where a checkpoint was written, as `train` describes `resume`."""
     if resume is False or resume is None:
+        if run.checkpoint is not None and Path(run.checkpoint).exists():
+            raise ArgumentError(
+                f"there is a checkpoint at {os.fspath(run.checkpoint)!r}, which this run would write over; go on "
+                "from it with resume=True (--resume), remove it, or give another path"
+            )
         return
     if resume is True:
         if run.checkpoint is None:

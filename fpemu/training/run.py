@@ -114,6 +114,8 @@ class Run:
                 "the optimizer does not hold this model's parameters; make it with "
                 "SGD(model.parameters(), ...)"
             )
+        for override in self.policy.overrides:
+            override.check_suits(module.place for module in self.model.modules())
         self.settings = settings_of(self)
         self.history = History(self.policy)
         self.counted = events.Trace()  # of the unfinished epoch, so that shares fit the rows
