@@ -184,7 +184,7 @@ def test_train_takes_a_file_too(capsys, tmp_path):
         (["fp16", "--list"], "--list takes no policy"),
         (["fp16", "--diff", "bf16", "--explain", "mlp"], "--diff and --explain exclude each other"),
         (["fp16", "--toml", "--json"], "--toml and --json exclude each other"),
-        (["fp16", "--explain", "cnn"], "--explain takes mlp, or a FILE.py that sets model"),
+        (["fp16", "--explain", "gnn"], "--explain takes mlp, cnn, or a FILE.py that sets model"),
         (["fp16", "--explain", "mlp", "--sizes", "4"], "an MLP needs at least an input"),
         (["fp16", "--explain", "mlp", "--sizes", "4,x"], "--sizes must be an integer from 1"),
         (["fp16", "--explain", "mlp", "--batch-size", "0"], "--batch-size must be an integer"),
@@ -213,3 +213,10 @@ def test_a_file_without_a_model(capsys, tmp_path, content, message):
     path.write_text(content)
     status, _, err = fpemu(capsys, "fp16", "--explain", str(path))
     assert (status, message in err) == (2, True), err
+
+
+def test_a_cnn_explained(capsys):
+    assert main(["policy", "fp16", "--explain", "cnn", "--batch-size", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "layers.0/weight_grad/accumulate" in told
+    assert "layers.7/forward/accumulate" in told

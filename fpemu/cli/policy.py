@@ -34,7 +34,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--explain",
         metavar="MODEL",
-        help="every place of a model: mlp, or FILE.py that sets model, and batch or shape",
+        help="every place of a model: mlp, cnn (on 28 x 28), or FILE.py that sets model, and batch or shape",
     )
     parser.add_argument("--sizes", default="64,32,10", help="of the mlp (default 64,32,10)")
     parser.add_argument("--batch-size", default="32", help="rows of the mlp's batch (default 32)")
@@ -114,17 +114,19 @@ def _explain(options: argparse.Namespace, policy: Policy) -> None:
 
 def _model(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The model to be explained, a batch or its shape, and an optimizer if there is one."""
-    if options.explain == "mlp":
+    if options.explain in ("mlp", "cnn"):
         from fpemu import nn, optim
 
         sizes = [integer(n, "--sizes", low=1, high=10**6) for n in names(options.sizes)]
         rows = integer(options.batch_size, "--batch-size", low=1, high=10**9)
-        model = nn.mlp(sizes)
-        return model, (rows, sizes[0]), optim.SGD(model.parameters())
+        image = (1, 28, 28)
+        model = nn.mlp(sizes) if options.explain == "mlp" else nn.cnn(image, 10)
+        row = (sizes[0],) if options.explain == "mlp" else image
+        return model, (rows, *row), optim.SGD(model.parameters())
     path = Path(options.explain)
     if path.suffix != ".py" or not path.is_file():
         raise ArgumentError(
-            f"--explain takes mlp, or a FILE.py that sets model, and batch or shape; got "
+            f"--explain takes mlp, cnn, or a FILE.py that sets model, and batch or shape; got "
             f"{options.explain!r}"
         )
     try:

@@ -71,7 +71,10 @@ class Policy:
     what is said of the role; `passes`; the lists of operations; the roles. Words that cannot both hold
     are refused when the policy is made, with an `ArgumentError` that names both.
 
-    Use it as ``with policy: loss = ...`` or hand it to `fp.train`. The text form lists
+    Hand it to `fp.train`, or use it as ``with policy: ...`` in a loop of one's own. There call
+    ``model.store_in(policy)`` first (`master` and `weights` say in which format weights are stored, which
+    no operation changes by itself), ``loss.backward(policy.loss_scale)`` and
+    ``optimizer.step(divide_by=policy.loss_scale)``; `fp.train` does all three. The text form lists
     ``role=format`` pairs; roles left out are FP32 (`Policy.parse`). `to_dict`, `to_json`, `to_toml`
     and `save` have inverses; `explain` lists what happens at every place of a model.
 
