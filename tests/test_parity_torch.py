@@ -167,3 +167,12 @@ def near(got, want):
     assert got.shape == want.shape
     largest = np.abs(want).max()
     assert np.abs(got - want).max() <= 100 * np.finfo(want.dtype).eps * largest
+
+
+def test_relu_of_special_values_and_its_gradient():
+    values = np.float32([np.nan, -1.0, 0.0, -0.0, 2.0, np.inf, -np.inf])
+    x = torch.from_numpy(values.copy()).requires_grad_()
+    torch.relu(x).backward(torch.full((7,), 3.0))
+    ours = fp.Tensor(values, requires_grad=True)
+    (ours.relu() * np.float32(3.0)).sum().backward()
+    assert ours.grad.tolist() == x.grad.tolist()

@@ -287,7 +287,8 @@ class Site:
         return Array(elementwise.apply_between(op, values, formats, f, **options), f)
 
     def constant(self, value: float | np.ndarray, role: str) -> Array:
-        """Numbers of the program (1/N, a target, a scale) in the role's format; not counted."""
+        """Numbers of the program (1/N, a target, a scale) in the role's format: to nearest even, whatever
+        the mode, and not counted."""
         rule = self.rule(role, "constant")
         x = np.asarray(value, np.float64)
         return Array(round_to(x, rule.format, rule.saturation, count=False), rule.format)

@@ -58,7 +58,8 @@ class Policy:
     loss_scale     the loss gradient is multiplied by it and divided out again before the update
     scaling        "none", or "per_tensor": operands are scaled by a power of two before they are
                    rounded, and products scaled back
-    rounding, saturation, subnormals, random_bits    as `fpemu.quantize`, for all roundings
+    rounding, saturation, subnormals, random_bits    as `fpemu.quantize`, for all roundings but those of
+                   the program's own numbers (1/N, learning rates), which are to nearest
     low, fp32, promote, leave    names of operations ("*": all others), by what happens to their
                    inputs: cast to the formats above; cast to FP32; cast to the widest format among
                    them (`fpemu.policy.lists`). Gradients then have the formats of the inputs

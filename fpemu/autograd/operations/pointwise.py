@@ -115,18 +115,17 @@ NEGATE = Operation("negate", _negate, _negate_backward)
 
 
 def _relu(site: Site, x: Array) -> tuple[Array, Any]:
-    positive = x._values > 0
+    passes = ~(x._values <= 0)  # the gradient of NaN goes on, as in PyTorch
     if x._values.dtype == object:
         values = np.where(x._values <= 0, 0.0, x._values)
     else:
-        values = np.maximum(x._values, 0) + x._values.dtype.type(
-            0
-        )  # NaN passes through, -0 does not
-    return Array(values, x.format), positive
+        # NaN passes through, -0 does not
+        values = np.maximum(x._values, 0) + x._values.dtype.type(0)
+    return Array(values, x.format), passes
 
 
-def _relu_backward(site: Site, positive: np.ndarray, gradient: Array, needed: Needed) -> Gradients:
-    return (Array(kept_where(positive, gradient._values), gradient.format),)
+def _relu_backward(site: Site, passes: np.ndarray, gradient: Array, needed: Needed) -> Gradients:
+    return (Array(kept_where(passes, gradient._values), gradient.format),)
 
 
 def kept_where(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
